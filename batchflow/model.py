@@ -1,0 +1,223 @@
+"""The frozen values that rooms hand to each other: work, outcomes, receipts, events.
+
+Knows no files, processes or clocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+
+@dataclass(frozen=True)
+class MiniBatch:
+    """Consecutive items ``start`` (inclusive) to ``stop`` (exclusive) of one listing."""
+
+    index: int
+    start: int
+    stop: int
+
+    @property
+    def item_count(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """One attempt (numbered from 1) of one mini-batch (numbered from 0)."""
+
+    mini_batch_index: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt did not succeed.
+
+    ``kind`` is one of ``exception`` (``run()`` raised), ``contract`` (it returned something it must not),
+    ``died`` (the worker went away), ``timeout`` (it was killed for taking too long).
+    """
+
+    dispatch: Dispatch
+    kind: Literal["exception", "contract", "died", "timeout"]
+    error_type: str
+    message: str
+    traceback: str = ""
+    signal: int | None = None
+    exit_code: int | None = None
+    worker: int = -1
+    pid: int = 0
+    output_tail: str = ""
+    """The last lines that the worker printed, when it died."""
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """A mini-batch that returned fewer elements than it has items, under ``items = "at_least"``."""
+
+    mini_batch_index: int
+    attempt: int
+    returned_count: int
+    missing_count: int
+
+
+@dataclass(frozen=True)
+class WorkerExit:
+    """How a worker ended: exactly one of ``signal`` and ``exit_code`` is set."""
+
+    worker: int
+    generation: int
+    pid: int
+    signal: int | None
+    exit_code: int | None
+
+    def describe(self) -> str:
+        """``signal 9 (SIGKILL)`` or ``exit code 0``."""
+        if self.signal is None:
+            return f"exit code {self.exit_code}"
+        import signal as signals
+
+        try:
+            return f"signal {self.signal} ({signals.Signals(self.signal).name})"
+        except ValueError:
+            return f"signal {self.signal}"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a parallel step did with its input: ``items_in == succeeded + failed`` or it is not a receipt."""
+
+    step: str
+    run_id: str
+    items_in: int
+    succeeded: int
+    failed: int
+    mini_batches: int
+    failed_mini_batches: int
+    rows_out: int
+    surplus: int
+    """Elements returned beyond the number of items of their mini-batches."""
+    output: str | None
+    output_size: int
+    output_checksum: str
+    """``crc32c:`` and eight hexadecimal digits of the output file's bytes; empty with ``summary_only``."""
+    workers: int
+    elapsed_s: float
+    attempts: int
+    worker_deaths: int
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def balances(self) -> bool:
+        return self.items_in == self.succeeded + self.failed
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+# Events: what a run says while it goes on.  ``as_event_dict`` is their JSON form.
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    run_id: str
+    workflow: str
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StepSkipped:
+    """The step is up to date."""
+
+    step: str
+
+
+@dataclass(frozen=True)
+class StepStarted:
+    step: str
+    kind: Literal["run", "call", "parallel"]
+    reason: str
+    item_count: int | None = None
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """Where a parallel step stands: ``done`` counts items that succeeded, ``total`` is None while listing."""
+
+    step: str
+    done: int
+    failed: int
+    total: int | None
+    workers: int
+    elapsed_s: float
+    note: str = ""
+    """What it waits for, in words, when no item is done yet: ``starting workers``."""
+
+
+@dataclass(frozen=True)
+class StepFinished:
+    step: str
+    elapsed_s: float
+    outputs: tuple[Path, ...]
+    receipt: Receipt | None = None
+
+
+@dataclass(frozen=True)
+class StepFailed:
+    step: str
+    elapsed_s: float
+    error_type: str
+    message: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class StepNotRun:
+    """The step was not started because a step it depends on failed, or the run stopped."""
+
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One line the user should see; never an error."""
+
+    message: str
+    step: str | None = None
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    run_id: str
+    elapsed_s: float
+    exit_code: int
+
+
+Event: TypeAlias = (
+    RunStarted
+    | StepSkipped
+    | StepStarted
+    | StepProgress
+    | StepFinished
+    | StepFailed
+    | StepNotRun
+    | Notice
+    | RunFinished
+)
+
+
+def as_event_dict(event: Event) -> dict[str, Any]:
+    """The event as plain JSON values, tagged with ``event``: its class name."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value)
+        if isinstance(value, Mapping):
+            return {str(key): plain(one) for key, one in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(one) for one in value]
+        return value
+
+    return {"event": type(event).__name__} | plain(asdict(event))

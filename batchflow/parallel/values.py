@@ -1,0 +1,32 @@
+"""What the parallel-step runner is given.  Frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchflow.workflow.values import ParallelSettings
+
+
+@dataclass(frozen=True)
+class ParallelJob:
+    """One parallel step, ready to run: every path absolute, every reference filled in."""
+
+    step: str
+    run_id: str
+    settings: ParallelSettings
+    arguments: tuple[str, ...]
+    """``sys.argv[1:]`` of the entry script, final."""
+    patterns: tuple[str, ...]
+    """Of the input that is split, as in ``workflow.values.Input``."""
+    folder: Path
+    """The workflow's folder: the workers' working directory."""
+    state_folder: Path
+    """``.batchflow/WORKFLOW/steps/STEP``: logs, ``failed.jsonl`` and ``receipt.json`` are written here."""
+    output_path: Path | None
+    """The file that takes the rows (a temporary path that the caller publishes); None with ``summary_only``."""
+    output_name: str | None
+    """The final path of that file, for the receipt."""
+    output_folder: Path | None
+    """``context.output_dir``: the folder for the files a script writes itself, if the step declares one."""
+    workers: int

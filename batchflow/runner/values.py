@@ -1,0 +1,107 @@
+"""What the workflow runner takes and gives: options, plans with reasons, records of runs.  All frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from batchflow.model import Receipt
+from batchflow.workflow.values import Position
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the caller asked for.  ``targets`` are step names or output paths; empty means the workflow's default."""
+
+    targets: tuple[str, ...] = ()
+    cores: int | None = None
+    """How many CPUs to use; None: all that this process may use."""
+    force_steps: tuple[str, ...] = ()
+    """``-R``: these steps run again, and what follows from them."""
+    force_targets: bool = False
+    """``-f``: the targets run again."""
+    force_all: bool = False
+    """``-F``: the targets and everything they depend on run again."""
+    keep_going: bool = False
+    """``-k``: after a failure go on with the steps that do not depend on the failed one."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason why a step is stale: ``kind`` says what changed, ``old`` and ``new`` how, as short text.
+
+    kinds: ``never_run``, ``forced``, ``failed_before``, ``output_missing``, ``output_changed``, ``input_changed``,
+    ``parameter_changed``, ``code_changed``, ``setting_changed``, ``upstream`` (a step it depends on will run),
+    ``no_reuse``.
+    """
+
+    kind: str
+    name: str
+    """What it is about: the output's, input's or parameter's name, the code file, the step upstream."""
+    old: str | None = None
+    new: str | None = None
+    position: Position | None = None
+    """Where in the workflow file the new value stands, if it stands there."""
+
+    def describe(self) -> str:
+        """One line, ``parameter limit: 200 → 500``."""
+        subject = " ".join(part for part in (self.kind.replace("_", " "), self.name) if part)
+        if self.old is None and self.new is None:
+            return subject
+        return f"{subject}: {self.old if self.old is not None else '-'} → {self.new if self.new is not None else '-'}"
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """Whether one step will run, and why; ``reasons`` is empty exactly when it is up to date."""
+
+    step: str
+    reasons: tuple[Reason, ...]
+
+    @property
+    def stale(self) -> bool:
+        return bool(self.reasons)
+
+
+@dataclass(frozen=True)
+class WorkflowPlan:
+    """The steps the targets need, in an order in which they can run."""
+
+    steps: tuple[StepPlan, ...]
+
+    @property
+    def stale(self) -> tuple[StepPlan, ...]:
+        return tuple(step for step in self.steps if step.stale)
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """How one step ended in one run."""
+
+    step: str
+    status: Literal["done", "up_to_date", "failed", "not_run", "running", "never_run"]
+    elapsed_s: float
+    outputs: Mapping[str, Path]
+    receipt: Receipt | None = None
+    error: str | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """How one run of a workflow ended."""
+
+    run_id: str
+    workflow: Path
+    exit_code: int
+    elapsed_s: float
+    steps: Mapping[str, StepRecord] = field(default_factory=dict)
+
+    def receipt(self, step: str) -> Receipt:
+        """The receipt of a parallel step; raises ``KeyError`` if the step made none."""
+        receipt = self.steps[step].receipt
+        if receipt is None:
+            raise KeyError(f"step {step!r} has no receipt: it is not a parallel step, or did not finish")
+        return receipt
