@@ -1,8 +1,46 @@
 # cython: language_level=3
 """The compiled core.  This is its front page; the rooms are in ``batchflow/core/``.
 
-    listing.pxi   walk.h       files → packed listing in shared memory, paths of a range of items
-    ring.pxi      ring.h       one SPSC ring pair and flight recorder for each worker, in one memfd
-    gather.pxi    gather.h     many completions → bytes in input order
-    checksum.pxi  crc32c.h     CRC-32C
+    listing.pxi  walk.h                            files → packed listing in shared memory → paths of a range of items
+    ring.pxi     ring.h  channel.h  crc32c.h       the driver's end of one worker's rings, in one memfd
+    port.pxi     ring.h                            the worker's end, with its flight recorder
+    gather.pxi   gather.h                          completions of all workers → bytes in input order
 """
+
+import typing
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_READ
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.errno cimport errno
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+from posix.fcntl cimport posix_fallocate
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, madvise, mmap, munmap
+from posix.types cimport off_t
+from posix.unistd cimport SEEK_END, close, getpid, lseek
+
+cdef extern from "<sys/mman.h>" nogil:
+    int memfd_create(const char *name, unsigned int flags)
+    enum: MFD_CLOEXEC
+    enum: MFD_ALLOW_SEALING
+    enum: MADV_DONTFORK
+
+cdef extern from "<fcntl.h>" nogil:
+    int fcntl(int fd, int command, ...)
+    enum: F_ADD_SEALS
+    enum: F_SEAL_SHRINK
+    enum: F_SEAL_GROW
+    enum: F_SEAL_SEAL
+
+cdef extern from "core/crc32c.h" nogil:
+    void bf_crc32c_prepare()
+    uint32_t bf_crc32c(uint32_t seed, const void *bytes, size_t size)
+
+bf_crc32c_prepare()
+
+include "core/ring.pxi"
+include "core/port.pxi"
+include "core/gather.pxi"

@@ -1,0 +1,178 @@
+/* The driver's end of one worker: its rings, and in private memory what the worker was given and has not answered.
+ *
+ * A worker answers in the order in which it was asked, so the next answer must be for the first flight; anything else
+ * is damage.
+ */
+#ifndef BF_CHANNEL_H
+#define BF_CHANNEL_H
+
+#include "gather.h"
+#include "ring.h"
+
+typedef struct {
+    uint64_t index, items, sequence;
+    uint32_t attempt;
+} bf_flight;
+
+typedef struct {
+    bf_shared *shared;
+    bf_ring request, completion;
+    bf_flight *flights; /* circular */
+    uint64_t flight_capacity, flight_first, flight_count;
+    bf_buffer assembly; /* of a result that travels in several records */
+    uint64_t max_result_size;
+    uint64_t result_count, run_ns, arrived_items;
+} bf_channel;
+
+enum { BF_NOTE_COLUMNS = 5, BF_NOTE_DAMAGED = 6 };
+
+/* Something the driver's Python must look at; `bytes` is owned by the note. */
+typedef struct {
+    uint32_t kind, attempt;
+    uint64_t index, returned, items, size, columns_size;
+    uint8_t *bytes;
+} bf_note;
+
+static int bf_add_flight(bf_channel *channel, uint64_t index, uint32_t attempt, uint64_t items, uint64_t sequence) {
+    if (channel->flight_count == channel->flight_capacity) {
+        uint64_t capacity = channel->flight_capacity ? channel->flight_capacity * 2 : 64;
+        bf_flight *flights = malloc(capacity * sizeof *flights);
+        if (flights == NULL)
+            return 0;
+        for (uint64_t k = 0; k < channel->flight_count; k++)
+            flights[k] = channel->flights[(channel->flight_first + k) & (channel->flight_capacity - 1)];
+        free(channel->flights);
+        channel->flights = flights;
+        channel->flight_capacity = capacity;
+        channel->flight_first = 0;
+    }
+    bf_flight *flight =
+        &channel->flights[(channel->flight_first + channel->flight_count) & (channel->flight_capacity - 1)];
+    *flight = (bf_flight){index, items, sequence, attempt};
+    channel->flight_count += 1;
+    return 1;
+}
+
+/* Write one RUN request, unpublished.  1 written, 0 no room, BF_NO_MEMORY. */
+static int bf_request_run(bf_channel *channel, uint64_t index, uint32_t attempt, uint64_t start, uint64_t count) {
+    bf_record record = {.kind = BF_REQUEST_RUN, .index = index, .attempt = attempt, .count = start, .extra = count};
+    uint64_t sequence = channel->request.sequence;
+    if (!bf_try_write(&channel->request, &record, ""))
+        return 0;
+    return bf_add_flight(channel, index, attempt, count, sequence) ? 1 : BF_NO_MEMORY;
+}
+
+static int bf_add_note(bf_buffer *notes, const bf_note *note, const uint8_t *bytes) {
+    bf_note *room = (bf_note *)bf_reserve(notes, sizeof *note);
+    uint8_t *copy = malloc(note->size ? note->size : 1);
+    if (room == NULL || copy == NULL) {
+        free(copy);
+        return BF_NO_MEMORY;
+    }
+    memcpy(copy, bytes, note->size);
+    *room = *note;
+    room->bytes = copy;
+    notes->used += sizeof *note;
+    return BF_APPENDED;
+}
+
+/* One complete answer: into the gather if it is a result and there is one, else into the notes. */
+static int bf_answer(bf_channel *channel, bf_gather *gather, bf_buffer *notes, const bf_record *record,
+                     uint8_t *bytes, uint64_t size) {
+    bf_note note = {.kind = record->kind, .attempt = record->attempt, .index = record->index,
+                    .returned = record->count, .size = size, .columns_size = record->columns_size};
+    if (record->columns_size > size)
+        return BF_DAMAGED;
+    if (record->kind == BF_RESULT || record->kind == BF_FAILURE) {
+        bf_flight *flight = &channel->flights[channel->flight_first & (channel->flight_capacity - 1)];
+        if (channel->flight_count == 0 || flight->index != record->index || flight->attempt != record->attempt)
+            return BF_DAMAGED;
+        note.items = flight->items;
+        channel->flight_first += 1;
+        channel->flight_count -= 1;
+        channel->arrived_items += record->kind == BF_RESULT ? flight->items : 0;
+        channel->result_count += 1;
+        channel->run_ns += record->extra;
+    } else if (record->kind != BF_READY && record->kind != BF_INIT_FAILED) {
+        return BF_DAMAGED;
+    }
+    if (record->kind != BF_RESULT || gather == NULL)
+        return bf_add_note(notes, &note, bytes);
+    bf_result result = {.bytes = bytes, .size = size, .index = record->index, .returned = record->count,
+                        .items = note.items, .columns_size = record->columns_size, .attempt = record->attempt};
+    int outcome = bf_take(gather, &result);
+    if (outcome == BF_COLUMNS_DIFFER) {
+        note.kind = BF_NOTE_COLUMNS;
+        return bf_add_note(notes, &note, bytes);
+    }
+    return outcome == BF_NOT_EXPECTED ? BF_DAMAGED : outcome;
+}
+
+/* Append what waited for `next`; a result whose columns differ becomes a note. */
+static int bf_settle(bf_gather *gather, bf_buffer *notes) {
+    bf_result stopped;
+    int outcome = bf_advance(gather, &stopped);
+    if (outcome != BF_COLUMNS_DIFFER)
+        return outcome;
+    bf_note note = {.kind = BF_NOTE_COLUMNS, .attempt = stopped.attempt, .index = stopped.index,
+                    .returned = stopped.returned, .items = stopped.items, .size = stopped.size,
+                    .columns_size = stopped.columns_size};
+    outcome = bf_add_note(notes, &note, stopped.bytes);
+    free(stopped.bytes);
+    return outcome;
+}
+
+/* Take everything the worker has published, or as much as fills `out_limit` bytes of output; `scratch` holds one frame.
+ * Returns BF_APPENDED, or BF_NO_MEMORY, or BF_DAMAGED: then nothing more may be read from this worker. */
+static int bf_drain(bf_channel *channel, bf_gather *gather, bf_buffer *scratch, bf_buffer *notes, uint64_t out_limit) {
+    bf_ring *ring = &channel->completion;
+    bf_record record;
+    int found, outcome = BF_APPENDED;
+    uint64_t given_back = ring->position;
+    while ((found = bf_peek(ring, &record)) == BF_FOUND) {
+        bf_buffer *target = channel->assembly.used || (record.flags & BF_FLAG_MORE) ? &channel->assembly : scratch;
+        uint8_t *room = bf_reserve(target, record.payload_size);
+        if (room == NULL)
+            return BF_NO_MEMORY;
+        if (channel->assembly.used + record.payload_size > channel->max_result_size ||
+            bf_read(ring, &record, room) != BF_FOUND) {
+            found = BF_DAMAGED;
+            break;
+        }
+        if (target == &channel->assembly)
+            target->used += record.payload_size;
+        if (!(record.flags & BF_FLAG_MORE)) {
+            uint8_t *bytes = target == scratch ? room : target->bytes;
+            uint64_t size = target == scratch ? record.payload_size : target->used;
+            outcome = bf_answer(channel, gather, notes, &record, bytes, size);
+            if (target == &channel->assembly)
+                bf_buffer_free(target);
+            if (outcome == BF_APPENDED && gather != NULL && gather->in_order)
+                outcome = bf_settle(gather, notes);
+            if (outcome < 0)
+                break;
+        }
+        if (ring->position - given_back > ring->size / 4) {
+            given_back = ring->position;
+            bf_give_back(ring);
+            bf_wake_worker(channel->shared);
+        }
+        if (gather != NULL && gather->out.used >= out_limit)
+            break;
+    }
+    if (ring->position != given_back) {
+        bf_give_back(ring);
+        bf_wake_worker(channel->shared);
+    }
+    return found == BF_DAMAGED ? BF_DAMAGED : outcome < 0 ? outcome : BF_APPENDED;
+}
+
+/* Has the worker begun the first flight?  (Called after a drain: then it has begun it and not answered.) */
+static int bf_first_flight_started(const bf_channel *channel) {
+    if (channel->flight_count == 0)
+        return 0;
+    const bf_flight *flight = &channel->flights[channel->flight_first & (channel->flight_capacity - 1)];
+    return bf_load_acquire(&channel->shared->started_sequence) == flight->sequence + 1;
+}
+
+#endif

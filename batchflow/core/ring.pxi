@@ -1,0 +1,306 @@
+# The two ends of a worker's rings.  Layout and protocol: ring.h.  The driver's books: channel.h.
+
+cdef extern from "core/channel.h" nogil:
+    enum: BF_PAGE
+    enum: BF_SHARED_MAGIC
+    enum: BF_REQUEST_RUN
+    enum: BF_REQUEST_CALL
+    enum: BF_REQUEST_STOP
+    enum: BF_RESULT
+    enum: BF_FAILURE
+    enum: BF_READY
+    enum: BF_INIT_FAILED
+    enum: BF_NOTE_COLUMNS
+    enum: BF_NOTE_DAMAGED
+    enum: BF_FLAG_MORE
+    enum: BF_STATE_STARTING
+    enum: BF_STATE_INIT
+    enum: BF_STATE_IDLE
+    enum: BF_STATE_RUNNING
+    enum: BF_STATE_SHUTDOWN
+    enum: BF_EMPTY
+    enum: BF_FOUND
+    enum: BF_DAMAGED
+    enum: BF_NO_MEMORY
+    ctypedef struct bf_shared:
+        uint64_t magic, request_size, completion_size, start
+        uint32_t version, generation
+        uint64_t request_tail, request_head, completion_tail, completion_head
+        uint32_t worker_word, worker_sleeping, driver_sleeping
+        uint64_t low_water, started_sequence, started_ns
+        uint32_t state, pid
+    ctypedef struct bf_record:
+        uint32_t payload_size, attempt, columns_size
+        uint64_t sequence, index, count, extra
+        uint16_t kind, flags
+    ctypedef struct bf_ring:
+        uint64_t size, position, peer, sequence
+        uint64_t *tail
+        uint64_t *head
+    ctypedef struct bf_buffer:
+        uint8_t *bytes
+        uint64_t used, capacity
+    ctypedef struct bf_flight:
+        uint64_t index, items, sequence
+        uint32_t attempt
+    ctypedef struct bf_channel:
+        bf_shared *shared
+        bf_ring request, completion
+        bf_flight *flights
+        uint64_t flight_capacity, flight_first, flight_count
+        bf_buffer assembly
+        uint64_t max_result_size, result_count, run_ns, arrived_items
+    ctypedef struct bf_note:
+        uint32_t kind, attempt
+        uint64_t index, returned, items, size, columns_size
+        uint8_t *bytes
+    uint64_t bf_rings_size(uint64_t request_size, uint64_t completion_size)
+    void bf_ring_open(bf_ring *ring, bf_shared *shared, int completion)
+    uint64_t bf_frame_size(const bf_ring *ring)
+    uint64_t bf_record_size(uint64_t payload_size)
+    int bf_try_write(bf_ring *ring, bf_record *record, const void *payload)
+    void bf_publish(bf_ring *ring)
+    int bf_peek(bf_ring *ring, bf_record *record)
+    int bf_read(bf_ring *ring, bf_record *record, void *payload)
+    void bf_give_back(bf_ring *ring)
+    void bf_wake_worker(bf_shared *shared)
+    void bf_wake_driver(bf_shared *shared, int event_fd)
+    uint64_t bf_load_acquire(const uint64_t *word)
+    void bf_store_release(uint64_t *word, uint64_t value)
+    uint32_t bf_load32(const uint32_t *word)
+    void bf_store32(uint32_t *word, uint32_t value)
+    void bf_full_fence()
+    long bf_futex_wait(uint32_t *word, uint32_t expected)
+    uint64_t bf_now_ns()
+    uint8_t *bf_reserve(bf_buffer *buffer, uint64_t size)
+    void bf_buffer_free(bf_buffer *buffer)
+    int bf_request_run(bf_channel *channel, uint64_t index, uint32_t attempt, uint64_t start, uint64_t count)
+    int bf_add_flight(bf_channel *channel, uint64_t index, uint32_t attempt, uint64_t items, uint64_t sequence)
+    int bf_first_flight_started(const bf_channel *channel)
+
+REQUEST_RUN = BF_REQUEST_RUN
+REQUEST_CALL = BF_REQUEST_CALL
+RESULT = BF_RESULT
+FAILURE = BF_FAILURE
+READY = BF_READY
+INIT_FAILED = BF_INIT_FAILED
+COLUMNS_DIFFER = BF_NOTE_COLUMNS
+DAMAGED = BF_NOTE_DAMAGED
+_STATES = ("starting", "init", "idle", "running", "shutdown")
+
+
+cdef inline bint _is_ring_size(uint64_t size):
+    return size >= BF_PAGE and (size & (size - 1)) == 0 and size <= (<uint64_t>1 << 40)
+
+
+cdef class Channel:
+    """The driver's end of one worker's rings.
+
+    Owns the memfd until it is sent to the worker.  ``flights()`` is what the worker was given and has not answered, in
+    order.  Not thread-safe: one thread drives it.
+    """
+
+    cdef bf_channel channel
+    cdef uint64_t mapped_size
+    cdef readonly int fd
+    cdef readonly uint32_t generation
+    cdef object pending  # bytes of a CALL that did not fit yet
+    cdef uint64_t pending_offset, pending_index
+    cdef uint32_t pending_attempt
+
+    def __cinit__(self, *, uint64_t request_size=1 << 18, uint64_t completion_size=1 << 20, uint32_t generation=1,
+                  uint64_t max_result_size=1 << 28, uint64_t start=0):
+        self.fd = -1
+        if not _is_ring_size(request_size) or not _is_ring_size(completion_size):
+            raise ValueError(f"ring sizes must be powers of two of at least a page, {request_size=}, {completion_size=}")
+        if start % 8:
+            raise ValueError(f"the start position must be a multiple of 8, {start=}")
+        self.mapped_size = bf_rings_size(request_size, completion_size)
+        self.fd = memfd_create(b"batchflow-rings", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+        if self.fd < 0:
+            raise OSError(errno, "cannot make shared memory for the rings of a worker")
+        # Allocate now: no memory is an error here, not a SIGBUS later.
+        cdef int failed = posix_fallocate(self.fd, 0, <off_t>self.mapped_size)
+        if failed:
+            raise OSError(failed, f"cannot allocate {self.mapped_size} bytes of shared memory for the rings of a worker")
+        fcntl(self.fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+        cdef void *mapping = mmap(NULL, self.mapped_size, PROT_READ | PROT_WRITE, MAP_SHARED, self.fd, 0)
+        if mapping == MAP_FAILED:
+            raise OSError(errno, "cannot map the rings of a worker")
+        cdef bf_shared *shared = <bf_shared *>mapping
+        shared.version = 1
+        shared.generation = generation
+        shared.request_size = request_size
+        shared.completion_size = completion_size
+        shared.start = start
+        shared.request_tail = shared.request_head = start
+        shared.completion_tail = shared.completion_head = start
+        shared.magic = BF_SHARED_MAGIC
+        self.generation = generation
+        self.channel.shared = shared
+        self.channel.max_result_size = max_result_size
+        bf_ring_open(&self.channel.request, shared, 0)
+        bf_ring_open(&self.channel.completion, shared, 1)
+        self.pending = None
+
+    def __dealloc__(self):
+        self.close_fd()
+        if self.channel.shared != NULL:
+            munmap(self.channel.shared, self.mapped_size)
+        free(self.channel.flights)
+        bf_buffer_free(&self.channel.assembly)
+
+    def close_fd(self):
+        """Close the descriptor once the worker has it; the mapping stays."""
+        if self.fd >= 0:
+            close(self.fd)
+            self.fd = -1
+
+    def run(self, uint64_t index, uint32_t attempt, uint64_t start, uint64_t count):
+        """Ask for one attempt of the mini-batch of items ``start`` to ``start + count``; False if the ring is full."""
+        cdef int outcome = bf_request_run(&self.channel, index, attempt, start, count)
+        if outcome < 0:
+            raise MemoryError("no memory for the books of a worker")
+        self.publish()
+        return outcome == 1
+
+    def run_range(self, uint64_t first, uint64_t stop, uint64_t mini_batch_size, uint64_t item_count):
+        """Ask for the first attempts of mini-batches ``first`` to ``stop``, as many as fit; returns how many did."""
+        cdef uint64_t index = first, start, count
+        cdef int outcome = 1
+        with nogil:
+            while index < stop and outcome == 1:
+                start = index * mini_batch_size
+                count = item_count - start if item_count - start < mini_batch_size else mini_batch_size
+                outcome = bf_request_run(&self.channel, index, 1, start, count)
+                if outcome == 1:
+                    index += 1
+            self.publish()
+        if outcome < 0:
+            raise MemoryError("no memory for the books of a worker")
+        return index - first
+
+    def call(self, uint64_t index, uint32_t attempt, bytes payload not None):
+        """Ask for one attempt of a mini-batch sent as bytes; what does not fit is sent by ``flush``.
+
+        Returns False, and takes nothing, while an earlier payload is still being sent.
+        """
+        if self.pending is not None and not self.flush():
+            return False
+        self.pending = payload
+        self.pending_offset = 0
+        self.pending_index = index
+        self.pending_attempt = attempt
+        self.flush()
+        return True
+
+    def flush(self):
+        """Send more of the payload in hand; True when nothing is left to send."""
+        if self.pending is None:
+            return True
+        cdef bf_record record
+        cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(self.pending)
+        cdef uint64_t size = PyBytes_GET_SIZE(self.pending), left, sequence
+        cdef uint64_t frame = bf_frame_size(&self.channel.request)
+        cdef bint done = False
+        while not done:
+            left = size - self.pending_offset
+            done = left <= frame
+            memset(&record, 0, sizeof(record))
+            record.kind = BF_REQUEST_CALL
+            record.index = self.pending_index
+            record.attempt = self.pending_attempt
+            record.flags = 0 if done else BF_FLAG_MORE
+            record.payload_size = <uint32_t>(left if done else frame)
+            sequence = self.channel.request.sequence
+            if not bf_try_write(&self.channel.request, &record, data + self.pending_offset):
+                self.publish()
+                return False
+            self.pending_offset += record.payload_size
+        if bf_add_flight(&self.channel, self.pending_index, self.pending_attempt, 1, sequence) < 1:
+            raise MemoryError("no memory for the books of a worker")
+        self.pending = None
+        self.publish()
+        return True
+
+    def stop(self):
+        """Ask the worker to shut down after what it has; False if the ring is full."""
+        cdef bf_record record
+        memset(&record, 0, sizeof(record))
+        record.kind = BF_REQUEST_STOP
+        cdef bint written = bf_try_write(&self.channel.request, &record, b"")
+        self.publish()
+        return written
+
+    cdef void publish(self) noexcept nogil:
+        bf_publish(&self.channel.request)
+        bf_wake_worker(self.channel.shared)
+
+    @property
+    def in_flight(self):
+        """How many mini-batches the worker was given and has not answered, one half sent included."""
+        return self.channel.flight_count + (self.pending is not None)
+
+    def flights(self):
+        """``(mini_batch_index, attempt)`` of each of them, in the order in which they were given."""
+        cdef bf_flight *flight
+        cdef uint64_t k
+        answer = []
+        for k in range(self.channel.flight_count):
+            flight = &self.channel.flights[(self.channel.flight_first + k) & (self.channel.flight_capacity - 1)]
+            answer.append((flight.index, flight.attempt))
+        if self.pending is not None:
+            answer.append((self.pending_index, self.pending_attempt))
+        return answer
+
+    @property
+    def first_started(self):
+        """Has the worker begun the first flight?  Ask after a drain."""
+        return bf_first_flight_started(&self.channel) != 0
+
+    @property
+    def started_sequence(self):
+        """Grows with every request that the worker begins."""
+        return bf_load_acquire(&self.channel.shared.started_sequence)
+
+    @property
+    def state(self):
+        """What the worker says it does: starting, init, idle, running or shutdown."""
+        cdef uint32_t state = bf_load32(&self.channel.shared.state)
+        return _STATES[state] if state < 5 else "unknown"
+
+    @property
+    def result_count(self):
+        """Attempts answered so far."""
+        return self.channel.result_count
+
+    @property
+    def run_ns(self):
+        """Nanoseconds that those attempts took in the worker."""
+        return self.channel.run_ns
+
+    @property
+    def arrived_items(self):
+        """Items of the mini-batches that came back with a result."""
+        return self.channel.arrived_items
+
+    def set_low_water(self, uint64_t request_count):
+        """The worker shall wake a sleeping driver when no more than so many requests are left to it."""
+        self.channel.shared.low_water = request_count * sizeof(bf_record)
+
+    def go_to_sleep(self):
+        """Say that the driver is about to sleep; False if there is something to drain: then do not sleep."""
+        bf_store32(&self.channel.shared.driver_sleeping, 1)
+        bf_full_fence()
+        if bf_load_acquire(&self.channel.shared.completion_tail) != self.channel.completion.position:
+            bf_store32(&self.channel.shared.driver_sleeping, 0)
+            return False
+        return True
+
+    def get_up(self):
+        """Say that the driver is awake."""
+        bf_store32(&self.channel.shared.driver_sleeping, 0)
+
+    def drain(self):
+        """Take every answer published so far, as a list of notes (see ``Gather.drain``)."""
+        return _drain(self, None)
