@@ -38,9 +38,20 @@ class DatasetError(WorkflowError):
 
 
 class EntryScriptError(BatchflowError):
-    """The user's code is wrong (``init()``, ``run()``, a ``call`` function): fix the script."""
+    """The user's code is wrong (``init()``, ``run()``, a ``call`` function): fix the script.
+
+    ``traceback`` is the text of the user's own frames, where code of theirs was running; empty otherwise.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None, traceback: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.traceback = traceback
+
+
+class ContractError(EntryScriptError):
+    """``run()`` returned something it must not; the attempt has failed with kind ``contract``."""
 
 
 class StepFailedError(BatchflowError):
