@@ -1,0 +1,143 @@
+"""The verbs that only look: check, list, dag, status, schema; and init, which writes a starter."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchflow.cli.arguments import Arguments
+from batchflow.cli.backend import Backend
+from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree, json_text
+from batchflow.cli.plans import JSON_VERSION, list_json, list_lines, step_json
+from batchflow.cli.streams import write_data
+from batchflow.cli.text import count, duration, safe_text, short_path
+from batchflow.errors import ResourceError, WorkflowError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from batchflow.runner.values import StepRecord
+    from batchflow.workflow.values import Workflow
+
+_PIPE_WIDTH = 10_000
+
+
+def load(arguments: Arguments, backend: Backend) -> Workflow:
+    """The workflow the command line names, or the nearest one above the working directory."""
+    path = arguments.file
+    if path is None or path.is_dir():
+        path = backend.find(Path.cwd() if path is None else path)
+    return backend.load(path, arguments.params_file, arguments.overrides)
+
+
+def check(arguments: Arguments, backend: Backend) -> int:
+    if not arguments.json:
+        workflow = load(arguments, backend)
+        steps = count(len(workflow.steps), "step")
+        write_data(f"{short_path(workflow.path, Path.cwd())}: {steps}, no problems")
+        return 0
+    try:
+        workflow = load(arguments, backend)
+    except WorkflowError as error:
+        write_data(json_text({"version": JSON_VERSION, "ok": False, "report": str(error)}))
+        return error.exit_code
+    write_data(json_text({"version": JSON_VERSION, "ok": True, "workflow": str(workflow.path)}))
+    return 0
+
+
+def list_steps(arguments: Arguments, backend: Backend) -> int:
+    workflow = load(arguments, backend)
+    write_data(json_text(list_json(workflow)) if arguments.json else "\n".join(list_lines(workflow, Path.cwd())))
+    return 0
+
+
+def dag(arguments: Arguments, backend: Backend) -> int:
+    workflow = load(arguments, backend)
+    if arguments.json or arguments.format == "json":
+        write_data(json_text(graph_json(workflow)))
+    elif arguments.format == "mermaid":
+        write_data(graph_mermaid(workflow))
+    elif arguments.format == "dot":
+        write_data(graph_dot(workflow))
+    else:
+        write_data(rendered(graph_tree(workflow)))
+    return 0
+
+
+def status(arguments: Arguments, backend: Backend) -> int:
+    workflow = load(arguments, backend)
+    records = backend.status(workflow)
+    if arguments.json:
+        steps = {name: step_json(record) for name, record in records.items()}
+        write_data(json_text({"version": JSON_VERSION, "workflow": str(workflow.path), "steps": steps}))
+        return 0
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("step", "state", "items", "failed", "rows", "age", "outputs"):
+        number = title in ("items", "failed", "rows", "age")
+        table.add_column(title, justify="right" if number else "left", overflow="fold", no_wrap=title == "step")
+    for name, record in records.items():
+        table.add_row(*(Text(cell) for cell in status_row(name, record, Path.cwd(), time.time())))
+    write_data(rendered(table))
+    return 0
+
+
+def status_row(name: str, record: StepRecord, folder: Path, now: float) -> tuple[str, ...]:
+    """The cells of one step; its age is that of its newest output."""
+    receipt = record.receipt
+    items = (
+        ("", "", "") if receipt is None else (f"{receipt.items_in:,}", f"{receipt.failed:,}", f"{receipt.rows_out:,}")
+    )
+    written = [path.stat().st_mtime for path in record.outputs.values() if path.exists()]
+    age = duration(now - max(written)) if written else ""
+    outputs = ", ".join(short_path(path, folder) for path in record.outputs.values())
+    return (safe_text(name), record.status.replace("_", " "), *items, age, outputs)
+
+
+def schema(arguments: Arguments, backend: Backend) -> int:
+    text = json.dumps(backend.schema(), indent=2) + "\n"
+    if arguments.output is None:
+        write_data(text)
+        return 0
+    try:
+        arguments.output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResourceError(f"cannot write the schema to {arguments.output}: {error.strerror}") from None
+    return 0
+
+
+def init(arguments: Arguments, backend: Backend) -> int:
+    written = backend.starter(arguments.folder)
+    lines = [f"wrote {short_path(path, Path.cwd())}" for path in written]
+    write_data("\n".join([*lines, f"next: {_next_command(arguments.folder)}"]))
+    return 0
+
+
+def _next_command(folder: Path) -> str:
+    return (
+        "batchflow run"
+        if folder.resolve() == Path.cwd()
+        else f"cd {shlex.quote(safe_text(str(folder)))} && batchflow run"
+    )
+
+
+def rendered(renderable: RenderableType) -> str:
+    """``renderable`` as text for standard output: coloured and as wide as the terminal, or plain and never cut."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    text = io.StringIO()
+    width = max(1, shutil.get_terminal_size().columns) if terminal else _PIPE_WIDTH
+    dumb = os.environ.get("TERM", "") in ("", "dumb", "unknown")
+    console = Console(file=text, force_terminal=terminal and not dumb, width=width, highlight=False, emoji=False)
+    console.print(renderable)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

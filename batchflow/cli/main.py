@@ -1,0 +1,117 @@
+"""argv → exit code.  The one place where every way a command can end is turned into a message and a number."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchflow.cli.streams import repair_standard_streams, standard_error, write_data
+
+if TYPE_CHECKING:
+    from batchflow.cli.arguments import Arguments
+    from batchflow.cli.backend import Backend
+
+_MACHINE_ERRNOS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.EAGAIN}
+)
+
+
+def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> int:
+    """Run the command line ``argv`` (default: that of this process) and return its exit code; never raises."""
+    repair_standard_streams()
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if words and words[0] in ("--version", "-V"):
+            return _version()
+        return _main(words, backend)
+    except KeyboardInterrupt:
+        standard_error().line("interrupted")
+        return 130
+
+
+def _version() -> int:
+    import importlib.metadata
+
+    try:
+        version = importlib.metadata.version("batchflow")
+    except importlib.metadata.PackageNotFoundError:
+        version = "(not installed)"
+    write_data(f"batchflow {version}")
+    return 0
+
+
+def _main(words: list[str], backend: Backend | None) -> int:
+    from batchflow.cli.arguments import parse
+    from batchflow.cli.messages import bug_lines, error_lines
+    from batchflow.errors import BatchflowError, ResourceError
+
+    continues: str | None = None
+    try:
+        arguments = parse(words)
+        if arguments.help is not None:
+            write_data(arguments.help)
+            return 0
+        if arguments.verb == "run" and not arguments.dry_run:
+            continues = typed_command(words)
+        return _verb(arguments, backend, typed_command(words))
+    except BatchflowError as error:
+        # Nothing continues after a mistake in the command line or the file: it has to be corrected first.
+        lines = error_lines(error, continues if error.exit_code not in (2, 3, 6) else None)
+        code = error.exit_code
+    except (OSError, MemoryError) as error:
+        number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno
+        if number in _MACHINE_ERRNOS:
+            lines = error_lines(ResourceError(f"the machine gave out: {error or 'out of memory'}"), continues)
+            code = ResourceError.exit_code
+        else:
+            lines, code = bug_lines(error, continues), 5
+    except Exception as error:
+        lines, code = bug_lines(error, continues), 5
+    screen = standard_error()
+    for line in lines:
+        screen.line(line)
+    return code
+
+
+def _verb(arguments: Arguments, backend: Backend | None, command: str) -> int:
+    from batchflow.cli import look
+    from batchflow.cli.backend import Rooms
+    from batchflow.cli.signals import prepare_signals
+
+    prepare_signals()
+    rooms = Rooms() if backend is None else backend
+    if arguments.verb in ("run", "plan"):
+        from batchflow.cli import run
+
+        return run.plan(arguments, rooms) if arguments.dry_run else run.run(arguments, rooms, command)
+    verbs = {
+        "check": look.check,
+        "list": look.list_steps,
+        "dag": look.dag,
+        "status": look.status,
+        "schema": look.schema,
+        "init": look.init,
+    }
+    return verbs[arguments.verb](arguments, rooms)
+
+
+def typed_command(words: Sequence[str]) -> str:
+    """The command line as it was typed, ready to be pasted into a shell."""
+    from batchflow.cli.text import safe_text
+
+    program = Path(sys.argv[0] if sys.argv else "batchflow")
+    if program.name == "__main__.py":
+        found = shutil.which("python")
+        same = found is not None and os.path.abspath(found) == os.path.abspath(sys.executable)  # noqa: PTH100 - resolve() would leave the venv
+        start = ["python" if same else sys.executable, "-m", "batchflow"]
+    else:
+        found = shutil.which("batchflow")
+        same = found is None or program.name != "batchflow" or Path(found).resolve() == program.resolve()
+        start = ["batchflow" if same else str(program)]
+    return safe_text(shlex.join([*start, *words]))

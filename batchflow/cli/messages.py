@@ -1,0 +1,213 @@
+"""What the command line says about events, records and errors, as lines of text.
+
+Pure: values in, text out; the only file it knows is the path it is told to mention.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchflow.cli.text import count, duration, one_line, safe_text, short_path, signal_label
+from batchflow.errors import BatchflowError, WorkflowError
+from batchflow.model import Event, Notice, StepFailed, StepFinished, StepNotRun, StepSkipped, StepStarted
+
+if TYPE_CHECKING:
+    from batchflow.runner.values import RunRecord, StepRecord
+
+_OUTPUTS_MAX = 12
+
+
+@dataclass(frozen=True)
+class FailedItems:
+    """The first failed items of a step, one line each, and the file that has all of them."""
+
+    path: Path
+    first: tuple[str, ...]
+
+
+def event_line(event: Event) -> str | None:
+    """The one line that stays on the screen for ``event``; None for those that only move the progress display."""
+    if isinstance(event, StepSkipped):
+        return f"{safe_text(event.step)}: up to date"
+    if isinstance(event, StepStarted):
+        items = "" if event.item_count is None else f", {count(event.item_count, 'item')}"
+        return f"{safe_text(event.step)}: started{items} ({one_line(event.reason)})"
+    if isinstance(event, StepFinished):
+        receipt = event.receipt
+        items = "" if receipt is None else f", {count(receipt.items_in, 'item')}, {receipt.failed:,} failed"
+        return f"{safe_text(event.step)}: done in {duration(event.elapsed_s)}{items}"
+    if isinstance(event, StepFailed):
+        return f"{safe_text(event.step)}: failed after {duration(event.elapsed_s)}: {one_line(event.message)}"
+    if isinstance(event, StepNotRun):
+        return f"{safe_text(event.step)}: not run ({one_line(event.reason)})"
+    if isinstance(event, Notice):
+        return (
+            f"{safe_text(event.step)}: {one_line(event.message)}" if event.step else f"note: {one_line(event.message)}"
+        )
+    return None
+
+
+def wanted(event: Event, verbosity: int) -> bool:
+    """Whether the line of ``event`` is shown: 0 is the default, each ``-v`` adds one, each ``-q`` takes one away."""
+    if isinstance(event, (StepFailed, Notice)):
+        return verbosity >= -1
+    if isinstance(event, StepSkipped):
+        return verbosity >= 1
+    return verbosity >= 0
+
+
+def event_style(event: Event) -> str:
+    """The colour of the line of ``event``, as rich names it."""
+    if isinstance(event, StepFailed):
+        return "red"
+    if isinstance(event, StepFinished):
+        return "green"
+    return "yellow" if isinstance(event, (Notice, StepNotRun)) else "default"
+
+
+@dataclass(frozen=True)
+class EndContext:
+    """What the end of a run is told with: the command as typed, and the folder that paths are shown from."""
+
+    command: str
+    folder: Path
+    verbosity: int = 0
+    failed_items: Mapping[str, FailedItems] | None = None
+
+
+def end_lines(record: RunRecord, context: EndContext) -> list[str]:
+    """The last lines of a run, the most important last."""
+    if record.exit_code == 0:
+        return _success_lines(record, context) if context.verbosity > -2 else []
+    if record.exit_code >= 128:
+        return _interrupted_lines(record, context)
+    return _failure_lines(record, context)
+
+
+def _success_lines(record: RunRecord, context: EndContext) -> list[str]:
+    done = _with_status(record, "done")
+    up_to_date = _with_status(record, "up_to_date")
+    if not done:
+        verb = "is" if len(up_to_date) == 1 else "are"
+        lines = _output_lines(up_to_date, context) if context.verbosity > 0 else []
+        steps = f"{count(len(up_to_date), 'step')} {verb} up to date"
+        return [*lines, f"nothing to do: {steps} ({duration(record.elapsed_s)})"]
+    parts = [f"{count(len(done), 'step')} done"]
+    if up_to_date:
+        parts.append(f"{len(up_to_date):,} up to date")
+    receipts = [step.receipt for step in done if step.receipt is not None]
+    if receipts:
+        parts.append(count(sum(one.items_in for one in receipts), "item"))
+        parts.append(f"{sum(one.failed for one in receipts):,} failed")
+    return [
+        *_failed_item_lines(context),
+        *_output_lines(done, context),
+        f"done in {duration(record.elapsed_s)}: {', '.join(parts)}",
+    ]
+
+
+def _interrupted_lines(record: RunRecord, context: EndContext) -> list[str]:
+    label = signal_label(record.exit_code - 128)
+    return [
+        f"stopped by {label} after {duration(record.elapsed_s)}: {_tally(record)}",
+        f"to continue: {context.command}",
+    ]
+
+
+def _failure_lines(record: RunRecord, context: EndContext) -> list[str]:
+    failed = _with_status(record, "failed")
+    lines = [f"failed in {duration(record.elapsed_s)}: {_tally(record)}"]
+    not_run = [safe_text(step.step) for step in _with_status(record, "not_run")]
+    if not_run:
+        lines.append(f"not run: {', '.join(not_run)}")
+    lines += _failed_item_lines(context)
+    for step in failed:
+        lines.append(f"error: step {safe_text(step.step)} failed after {duration(step.elapsed_s)}")
+        lines += _indented(step.error or "no reason was recorded")
+        if step.hint:
+            lines.append(f"hint: {safe_text(step.hint)}")
+    lines.append(f"to continue: {context.command}")
+    return lines
+
+
+def _with_status(record: RunRecord, status: str) -> list[StepRecord]:
+    return [step for step in record.steps.values() if step.status == status]
+
+
+def _tally(record: RunRecord) -> str:
+    """``1 step failed, 1 not run, 2 done``."""
+    tally = [
+        (label, len(_with_status(record, status)))
+        for status, label in (
+            ("failed", "failed"),
+            ("not_run", "not run"),
+            ("done", "done"),
+            ("up_to_date", "up to date"),
+        )
+    ]
+    present = [(label, number) for label, number in tally if number]
+    if not present:
+        return "no step was started"
+    (first_label, first_number), *others = present
+    return ", ".join([f"{count(first_number, 'step')} {first_label}", *(f"{n:,} {label}" for label, n in others)])
+
+
+def _output_lines(steps: Sequence[StepRecord], context: EndContext) -> list[str]:
+    """One aligned line for each output of ``steps``: its name, where it is, how many rows."""
+    rows = [
+        (safe_text(name), short_path(path, context.folder), _rows_note(step, path))
+        for step in steps
+        for name, path in step.outputs.items()
+    ]
+    width = max((len(name) for name, _, _ in rows), default=0)
+    lines = [f"  {name:<{width}}  {path}{note}" for name, path, note in rows[:_OUTPUTS_MAX]]
+    if len(rows) > _OUTPUTS_MAX:
+        lines.append(f"  and {count(len(rows) - _OUTPUTS_MAX, 'output')} more (batchflow status shows them)")
+    return ["outputs:", *lines] if lines else []
+
+
+def _rows_note(step: StepRecord, path: Path) -> str:
+    receipt = step.receipt
+    if receipt is None or receipt.output is None or Path(receipt.output) != path:
+        return ""
+    return f"  ({count(receipt.rows_out, 'row')})"
+
+
+def _failed_item_lines(context: EndContext) -> list[str]:
+    lines: list[str] = []
+    for step, failed in (context.failed_items or {}).items():
+        lines.append(f"failed items of step {safe_text(step)} (all in {short_path(failed.path, context.folder)}):")
+        lines += [f"  {line}" for line in failed.first]
+    return lines
+
+
+def _indented(text: str) -> list[str]:
+    return [f"  {line}" for line in safe_text(text.rstrip(), multiline=True).split("\n")]
+
+
+def error_lines(error: BatchflowError, command: str | None = None) -> list[str]:
+    """What is shown for an error that ended the command; ``command`` is what continues, if anything does."""
+    text = safe_text(str(error).rstrip(), multiline=True)
+    lines = [text if isinstance(error, WorkflowError) and text.startswith("error") else f"error: {text}"]
+    if error.hint and error.hint not in str(error):
+        lines.append(f"hint: {safe_text(error.hint, multiline=True)}")
+    if command is not None:
+        lines.append(f"to continue: {command}")
+    return lines
+
+
+def bug_lines(error: BaseException, command: str | None = None) -> list[str]:
+    """What is shown when batchflow itself broke: the traceback, then what to do."""
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+    lines = [
+        safe_text(trace, multiline=True),
+        f"internal error: {type(error).__name__}: {one_line(str(error)) or 'no message'}",
+        "hint: this is a bug in batchflow, please report it with the traceback above",
+    ]
+    if command is not None:
+        lines.append(f"to continue: {command}")
+    return lines

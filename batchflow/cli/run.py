@@ -1,0 +1,168 @@
+"""The verbs ``run`` and ``plan``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchflow.cli.arguments import Arguments
+from batchflow.cli.backend import Backend
+from batchflow.cli.courier import Courier, Receiver
+from batchflow.cli.events import EventFile
+from batchflow.cli.graph import json_text
+from batchflow.cli.look import load
+from batchflow.cli.messages import EndContext, FailedItems, end_lines
+from batchflow.cli.plans import plan_json, plan_lines, record_json
+from batchflow.cli.progress import PlainDisplay
+from batchflow.cli.signals import StopOnSignals
+from batchflow.cli.streams import QuietStream, standard_error, write_data
+from batchflow.cli.text import count, one_line
+from batchflow.clock import SystemClock
+from batchflow.control import StopRequest
+from batchflow.errors import UsageError
+from batchflow.model import Event
+
+if TYPE_CHECKING:
+    from batchflow.runner.values import RunOptions, RunRecord
+    from batchflow.workflow.values import Workflow
+
+_LIVE_WIDTH_MIN = 30
+_FIRST_FAILED_ITEMS = 3
+_EVENTS_CLOSE_TIMEOUT_S = 5.0
+
+
+def plan(arguments: Arguments, backend: Backend) -> int:
+    workflow = load(arguments, backend)
+    the_plan = backend.plan(workflow, _options(arguments, workflow))
+    if arguments.json:
+        write_data(json_text(plan_json(the_plan, workflow)))
+    else:
+        write_data("\n".join(plan_lines(the_plan, Path.cwd())))
+    return 0
+
+
+def run(arguments: Arguments, backend: Backend, command: str) -> int:
+    """Run the workflow; ``command`` is the command line as typed.  Returns the exit code."""
+    workflow = load(arguments, backend)
+    options = _options(arguments, workflow)
+    screen = standard_error()
+    with _couriers(arguments, screen) as couriers:
+        record = _run(backend, workflow, options, couriers)
+    for courier in couriers.all:
+        if courier.error is not None:
+            screen.line(
+                f"note: a display stopped working: {type(courier.error).__name__}: {one_line(str(courier.error))}"
+            )
+    failed_items = _failed_items(workflow, record)
+    for line in end_lines(record, EndContext(command, Path.cwd(), arguments.verbosity, failed_items)):
+        screen.line(line)
+    if arguments.json:
+        write_data(json_text(record_json(record)))
+    return record.exit_code
+
+
+@dataclass(frozen=True)
+class _Couriers:
+    """Whoever is told what happens; the first is the display."""
+
+    all: tuple[Courier, ...]
+    stop: StopRequest
+    signals: StopOnSignals
+
+    def post(self, event: Event) -> None:
+        for courier in self.all:
+            courier.post(event)
+
+
+def _run(backend: Backend, workflow: Workflow, options: RunOptions, couriers: _Couriers) -> RunRecord:
+    with couriers.signals:
+        return backend.run(workflow, options, couriers.post, couriers.stop)
+
+
+@contextlib.contextmanager
+def _couriers(arguments: Arguments, screen: QuietStream) -> Iterator[_Couriers]:
+    """The couriers of one run, started; on the way out everything they still carry is shown."""
+    clock = SystemClock()
+    stop = StopRequest()
+    event_file = None if arguments.events is None else EventFile(arguments.events)
+    display = Courier(_display(screen, arguments.verbosity), clock, on_tick=lambda: signals.tick())
+    signals = StopOnSignals(stop, display.say, clock)
+    display.start()
+    events = [] if event_file is None else [Courier(event_file, clock).start()]
+    try:
+        yield _Couriers((display, *events), stop, signals)
+    finally:
+        display.close()
+        for courier in events:
+            # It may be a pipe that nobody reads any more.
+            courier.close(_EVENTS_CLOSE_TIMEOUT_S)
+
+
+def _display(screen: QuietStream, verbosity: int) -> Receiver:
+    """Moving lines on a terminal that can do it, plain ones elsewhere."""
+    if verbosity >= 0 and screen.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown"):
+        with contextlib.suppress(OSError, ValueError):
+            if os.get_terminal_size(screen.fileno()).columns >= _LIVE_WIDTH_MIN:
+                from batchflow.cli.live import LiveDisplay
+
+                return LiveDisplay(screen, SystemClock(), verbosity)
+    return PlainDisplay(screen, SystemClock(), verbosity)
+
+
+def _options(arguments: Arguments, workflow: Workflow) -> RunOptions:
+    from batchflow.runner.values import RunOptions
+
+    for target in arguments.targets:
+        name, equals, _ = target.partition("=")
+        if equals and name in workflow.params:
+            raise UsageError(f"{target!r} is not a target", hint=f"a parameter is set with --set {target}")
+    return RunOptions(
+        targets=arguments.targets,
+        cores=arguments.cores,
+        force_steps=arguments.force_steps,
+        force_targets=arguments.force_targets,
+        force_all=arguments.force_all,
+        keep_going=arguments.keep_going,
+    )
+
+
+def _failed_items(workflow: Workflow, record: RunRecord) -> Mapping[str, FailedItems]:
+    """The first failed items of each step that ran in this run and had some."""
+    found: dict[str, FailedItems] = {}
+    for name, step in record.steps.items():
+        path = workflow.state_folder / "steps" / name / "failed.jsonl"
+        if step.status not in ("done", "failed") or (step.receipt is not None and step.receipt.failed == 0):
+            continue
+        with contextlib.suppress(OSError):
+            lines = first_failed_items(path, _FIRST_FAILED_ITEMS)
+            if lines:
+                found[name] = FailedItems(path, lines)
+    return found
+
+
+def first_failed_items(path: Path, most: int) -> tuple[str, ...]:
+    """The first ``most`` entries of a ``failed.jsonl``, one line each; lines that are no entry are passed over."""
+    lines: list[str] = []
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        for text in file:
+            if len(lines) == most:
+                break
+            with contextlib.suppress(ValueError):
+                entry = json.loads(text)
+                if isinstance(entry, dict):
+                    lines.append(_failed_item(entry))
+    return tuple(lines)
+
+
+def _failed_item(entry: dict[str, object]) -> str:
+    missing = entry.get("missing_count")
+    if isinstance(missing, int):
+        return f"mini_batch_index={entry.get('mini_batch_index')}: {count(missing, 'item')} without a result"
+    subject = one_line(str(entry.get("item", f"mini_batch_index={entry.get('mini_batch_index')}")))
+    cause = one_line(f"{entry.get('error_type', '')}: {entry.get('message', '')}")
+    return f"{subject}: {cause}"

@@ -1,0 +1,105 @@
+"""Standard input, output and error, whatever state the caller left them in.
+
+A reader that goes away (``| head -1``, a closed terminal) ends no run and shows no traceback: the stream goes quiet.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import TextIO
+
+from batchflow.errors import ResourceError
+
+
+def repair_standard_streams() -> None:
+    """Open ``/dev/null`` wherever descriptor 0, 1 or 2 is closed.
+
+    Otherwise the next file opened would take its number, and what is printed would be written into it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is given out, and all lower ones are taken.
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - open for the life of the process
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+
+
+class QuietStream:
+    """A text stream that never raises: after the first failed write it writes nothing.
+
+    Has what ``rich.console.Console`` asks of a file.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.failure: OSError | None = None
+
+    @property
+    def encoding(self) -> str:
+        return self._stream.encoding or "utf-8"
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        try:
+            return self._stream.isatty()
+        except (OSError, ValueError):
+            return False
+
+    def write(self, text: str) -> int:
+        if self.failure is None:
+            try:
+                self._stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
+            except OSError as error:
+                self._go_quiet(error)
+            except ValueError:  # closed by someone in this process
+                self.failure = OSError(errno.EBADF, "stream is closed")
+        return len(text)
+
+    def flush(self) -> None:
+        if self.failure is None:
+            try:
+                self._stream.flush()
+            except OSError as error:
+                self._go_quiet(error)
+            except ValueError:
+                self.failure = OSError(errno.EBADF, "stream is closed")
+
+    def line(self, text: str) -> None:
+        self.write(text + "\n")
+        self.flush()
+
+    def _go_quiet(self, error: OSError) -> None:
+        self.failure = error
+        # What is left in the interpreter's buffer is flushed at exit: give it a place to go.
+        try:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
+        except (OSError, ValueError):
+            return
+
+
+def standard_error() -> QuietStream:
+    return QuietStream(sys.stderr)
+
+
+def write_data(text: str) -> None:
+    """Write ``text``, which is what the command was asked for, to standard output.
+
+    A reader that went away is no error.  Raises ``ResourceError`` if it cannot be written for another reason.
+    """
+    stream = QuietStream(sys.stdout)
+    stream.write(text if text.endswith("\n") or not text else text + "\n")
+    stream.flush()
+    if stream.failure is not None and stream.failure.errno not in (errno.EPIPE, errno.EBADF, errno.EIO):
+        raise ResourceError(f"cannot write to standard output: {stream.failure.strerror}")
