@@ -1,0 +1,135 @@
+"""``python -m benchmarks``: measure, check, compare, and write what came out."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report, summary
+from benchmarks.models import ModelError
+from benchmarks.options import Options
+from benchmarks.session import Session
+
+CASES = ("dispatch", "directory", "memory", "mnist")
+PEERS = ("loop", "static", "pool", "pool-unordered", "executor", "joblib", "batchflow")
+RUNS_MIN = 5
+HERE = Path(__file__).parent
+
+
+def parse(arguments: Sequence[str] | None) -> tuple[Options, Path | None]:
+    """The options, and the record to report again if one was named."""
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"{', '.join(CASES)}; without one: all")
+    parser.add_argument("--peers", metavar="A,B", help=f"only these of {', '.join(PEERS)}; batchflow always runs")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, 2 rounds: does it run at all")
+    parser.add_argument("--runs", type=int, metavar="N", help=f"undisturbed rounds wanted (default {RUNS_MIN})")
+    parser.add_argument("--mini-batches", type=int, metavar="N", help="of the no-op cases (default 20000, quick 2000)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="(default 2)")
+    parser.add_argument("--mnist", type=Path, metavar="DIR", help="folder of the MNIST IDX files (default: digits)")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="folder of the tutorials' checkpoint mnist-tf.model")
+    parser.add_argument("--out", type=Path, default=HERE / "results", metavar="DIR", help="where the results go")
+    parser.add_argument("--name", help="file name of the results without suffix (default latest, or quick)")
+    parser.add_argument("--data", type=Path, default=HERE.parent / "build" / "benchmarks", metavar="DIR")
+    parser.add_argument("--foreign-limit", type=float, default=0.1, metavar="SHARE", help="(default 0.1)")
+    parser.add_argument("--report", type=Path, metavar="JSON", help="measure nothing, report this record again")
+    chosen = parser.parse_args(arguments)
+    for name, known in (("cases", CASES), ("peers", PEERS)):
+        named = chosen.cases if name == "cases" else (chosen.peers or "").split(",") if chosen.peers else []
+        unknown = [one for one in named if one not in known]
+        if unknown:
+            parser.error(f"unknown {name}: {', '.join(unknown)} (known: {', '.join(known)})")
+    options = Options(
+        cases=tuple(chosen.cases) or CASES,
+        peers=tuple(chosen.peers.split(",")) if chosen.peers else None,
+        quick=chosen.quick,
+        runs=chosen.runs or (2 if chosen.quick else RUNS_MIN),
+        mini_batches=chosen.mini_batches or (2_000 if chosen.quick else 20_000),
+        workers=chosen.workers,
+        mnist=chosen.mnist,
+        model=chosen.model,
+        data=chosen.data.absolute(),
+        out=chosen.out,
+        name=chosen.name or ("quick" if chosen.quick else "latest"),
+        foreign_limit=chosen.foreign_limit,
+    )
+    return options, chosen.report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options, old_record = parse(arguments)
+    if old_record is not None:
+        write(json.loads(old_record.read_text()), options)
+        return 0
+    try:
+        importlib.import_module("batchflow._core")
+    except ImportError as error:
+        say(f"the compiled core is not there, nothing is measured without it: {error}")
+        say("hint: python -m pip install -e '.[bench]'")
+        return 2
+    try:
+        record = measure(options)
+    except ModelError as error:
+        say(f"error: {error}")
+        return 1
+    write(record, options)
+    print(report.markdown(record))
+    variants = [variant for one in record["scenarios"] for variant in one["variants"]]
+    bad = [one["name"] for one in variants if one["wrong"] or (one["missing"] or "").startswith("failed")]
+    if bad:
+        say(f"error: wrong results or none from {', '.join(bad)}")
+    return 1 if bad else 0
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """All scenarios of all cases, as the record that is written."""
+    session = Session(options, say)
+    scenarios = []
+    for name in options.cases:
+        for scenario in importlib.import_module(f"benchmarks.cases.{name}").setup(options):
+            say(f"{name}: {scenario.title}, {scenario.workers} workers")
+            scenarios.append(summary.scenario_record(session.measure(scenario), options.foreign_limit))
+    return {
+        "schema": 1,
+        "created": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": summary.commit(),
+        "machine": summary.machine(),
+        "versions": summary.versions(),
+        "options": {
+            "cases": options.cases,
+            "peers": options.peers,
+            "quick": options.quick,
+            "runs": options.runs,
+            "mini_batches": options.mini_batches,
+            "workers": options.workers,
+            "images": "mnist" if options.mnist else "digits",
+            "foreign_limit": options.foreign_limit,
+        },
+        "scenarios": scenarios,
+        "fits": summary.fits(scenarios),
+    }
+
+
+def write(record: dict[str, Any], options: Options) -> None:
+    """Three kinds of file beside each other: the JSON, the table, the chart."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    stem = options.out / options.name
+    draft = stem.with_name(f"{stem.name}.json.tmp")
+    draft.write_text(json.dumps(record, indent=1) + "\n")
+    draft.replace(stem.with_name(f"{stem.name}.json"))
+    stem.with_name(f"{stem.name}.md").write_text(report.markdown(record))
+    report.chart(record, [stem.with_name(f"{stem.name}{suffix}") for suffix in (".png", ".svg")])
+    say(f"written: {stem}.json, .md, .png, .svg")
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

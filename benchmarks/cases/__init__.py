@@ -1,0 +1,1 @@
+"""What is measured.  Each module has ``LABEL``, ``setup(options)`` for the session and ``run(task)`` for the peer."""

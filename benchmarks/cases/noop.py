@@ -1,0 +1,42 @@
+"""What the three no-op cases share: the files, the rows they must give, the peers, the chunk sizes to try."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import data
+from benchmarks.options import Options
+from benchmarks.values import Expectation, Metric, Scenario
+
+PEERS = ("loop", "pool", "pool-unordered", "executor", "joblib", "batchflow")
+CHUNKS = (8, 32, 128, 512, 1024)
+SCRIPT = Path(__file__).parents[1] / "entry" / "noop.py"
+
+
+def scenario(
+    options: Options, case: str, title: str, explanation: str, *, metric: str, size: int, peers: tuple[str, ...] = PEERS
+) -> Scenario:
+    """``options.mini_batches`` x 10 empty files, in mini-batches of ``size``."""
+    item_count = options.mini_batches * 10
+    folder = data.numbered_files(options.data, item_count)
+    mini_batch_count = -(-item_count // size)
+    chunks = tuple(chunk for chunk in CHUNKS if chunk * options.workers <= mini_batch_count)
+    if options.quick:
+        chunks = chunks[-2:]
+    return Scenario(
+        case=case,
+        title=f"{title}, mini-batches of {size:,}",
+        explanation=explanation,
+        folder=str(folder),
+        item_count=item_count,
+        mini_batch_size=size,
+        script=str(SCRIPT),
+        arguments=(),
+        output_format="text",
+        workers=options.workers,
+        peers=options.chosen(peers),
+        chunks=chunks,
+        metrics=(Metric(metric, "time", "µs per mini-batch", mini_batch_count, 1e6),),
+        expectation=Expectation(item_count, data.digest_of_rows(data.numbered_names(item_count))),
+        tuning_key=f"no-op {size} of {item_count}",
+    )

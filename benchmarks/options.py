@@ -1,0 +1,37 @@
+"""What the command line asked for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """``runs`` is the number of undisturbed rounds wanted; everything else as in ``--help``."""
+
+    cases: tuple[str, ...]
+    peers: tuple[str, ...] | None
+    """None: all."""
+    quick: bool
+    runs: int
+    mini_batches: int
+    """Of 10 items, in the no-op cases."""
+    workers: int
+    mnist: Path | None
+    model: Path | None
+    data: Path
+    out: Path
+    name: str
+    foreign_limit: float
+
+    def chosen(self, peers: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of ``peers`` that were asked for; batchflow is always among them, for the ratios."""
+        if self.peers is None:
+            return peers
+        return tuple(peer for peer in peers if peer in self.peers or peer == "batchflow")
+
+
+def usable_cpus() -> int:
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,207 @@
+"""Runs every variant of a scenario in its own process, in turn, round after round, and checks each result.
+
+Round 0 measures memory and warms up; its times are thrown away.  The later rounds are timed and interleaved, each
+beginning with another variant.  A run with much foreign load is kept in the record, not counted, and made up for by
+another round, up to twice the number asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import data
+from benchmarks.load import Observed, foreign_share, observe
+from benchmarks.options import Options, usable_cpus
+from benchmarks.values import Expectation, Run, Scenario, ScenarioResult, Task, Variant, VariantResult
+
+CHUNKED = ("pool", "pool-unordered", "executor", "joblib")
+THREAD_CAPS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+ROUND_FACTOR_MAX = 2
+
+
+class PeerFailedError(Exception):
+    """A peer ended without an answer."""
+
+
+class Session:
+    """``say`` takes lines of progress."""
+
+    def __init__(self, options: Options, say: Callable[[str], None]) -> None:
+        self._options = options
+        self._say = say
+        self._tuned: dict[tuple[str, str], dict[str, float]] = {}
+
+    def measure(self, scenario: Scenario) -> ScenarioResult:
+        """Tune, warm up, then round after round until every variant has enough undisturbed runs."""
+        results = [result for peer in scenario.peers for result in self._variants(scenario, peer)]
+        present = [number for number, result in enumerate(results) if not result.missing]
+        for round_number in range(1 + self._options.runs * ROUND_FACTOR_MAX):
+            if round_number and all(self._enough(results[number]) for number in present):
+                break
+            shift = round_number % max(1, len(present))
+            for number in present[shift:] + present[:shift]:
+                results[number] = self._one_more(scenario, results[number], round_number)
+            present = [number for number in present if not results[number].missing]
+        return ScenarioResult(scenario, tuple(results))
+
+    def _one_more(self, scenario: Scenario, result: VariantResult, round_number: int) -> VariantResult:
+        """The result with one more run; a peer that fails is out of the race, and says why."""
+        try:
+            run = self.run_once(scenario, result.variant, round_number)
+        except PeerFailedError as error:
+            self._say(f"error: {error}")
+            return replace(result, missing=f"failed: {str(error).splitlines()[0]}")
+        self._say(f"  round {round_number}  {result.variant.name:32} {describe(run, scenario)}")
+        return replace(result, runs=(*result.runs, run))
+
+    def run_once(self, scenario: Scenario, variant: Variant, round_number: int) -> Run:
+        """One process, one run, checked.  Raises ``PeerFailedError`` with the peer's last words."""
+        data.warm(Path(scenario.folder), contents=scenario.model is not None)
+        with scratch_folder() as scratch:
+            task = make_task(scenario, variant, scratch)
+            observed, answer = ask(task, sample=round_number == 0)
+            complaint, correct = check(Path(task.output), scenario.expectation)
+        cpu_s = observed.cpu_s + answer["left_cpu_s"]
+        return Run(
+            round_number=round_number,
+            seconds=answer["seconds"] | {"command": observed.wall_s},
+            cpu_s=cpu_s,
+            driver_cpu_s=answer["driver_cpu_s"],
+            foreign_share=foreign_share(observed.machine_cpu_s, cpu_s, observed.wall_s, os.cpu_count() or 1),
+            pss_peak_bytes=observed.pss_peak_bytes,
+            complaint=complaint,
+            correct=correct,
+        )
+
+    def _enough(self, result: VariantResult) -> bool:
+        return len(result.counted(self._options.foreign_limit)) >= self._options.runs
+
+    def _variants(self, scenario: Scenario, peer: str) -> list[VariantResult]:
+        """How a peer is measured: as it is, or with one mini-batch a message and with the best number found."""
+        if peer not in CHUNKED:
+            return [self._probe(scenario, Variant(peer))]
+        single = self._probe(scenario, Variant(peer, 1, "1 a message"))
+        if single.missing or not scenario.chunks:
+            return [single]
+        try:
+            tuned = self._tune(scenario, peer)
+        except PeerFailedError as error:
+            self._say(f"error: {error}")
+            return [replace(single, missing=f"failed: {str(error).splitlines()[0]}")]
+        best = min(tuned, key=lambda chunk: tuned[chunk])
+        results = [single, VariantResult(Variant(peer, int(best), f"{best} a message"), tuned=tuned)]
+        if peer == "joblib":
+            results.insert(1, VariantResult(Variant(peer, "auto", "auto")))
+        return results
+
+    def _probe(self, scenario: Scenario, variant: Variant) -> VariantResult:
+        """Missing is found out by importing in a process like the one that will run."""
+        module = {"batchflow": "batchflow._core", "joblib": "joblib"}.get(variant.peer)
+        if module is not None and not importable(module):
+            return VariantResult(variant, missing=f"{module} is not installed")
+        return VariantResult(variant)
+
+    def _tune(self, scenario: Scenario, peer: str) -> dict[str, float]:
+        """Chunk size → seconds of dispatching, one run each; asked once for scenarios with the same key."""
+        key = (scenario.tuning_key, peer)
+        if key not in self._tuned:
+            timed = {}
+            for chunk in scenario.chunks:
+                run = self.run_once(scenario, Variant(peer, chunk), 1)
+                timed[str(chunk)] = run.seconds["dispatch"]
+                self._say(f"  tuning   {peer}, {chunk} a message: {run.seconds['dispatch']:.3f} s")
+            self._tuned[key] = timed
+        return self._tuned[key]
+
+
+def importable(module: str) -> bool:
+    import importlib
+
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+def describe(run: Run, scenario: Scenario) -> str:
+    """One line of progress."""
+    times = ", ".join(
+        f"{run.seconds[metric.key] / metric.count * metric.factor:.3g} {metric.unit}" for metric in scenario.metrics
+    )
+    return f"{times}, others {run.foreign_share:.0%}" + (f", WRONG: {run.complaint}" if run.complaint else "")
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="batchflow-benchmark-") as folder:
+        yield Path(folder)
+
+
+def make_task(scenario: Scenario, variant: Variant, scratch: Path) -> Task:
+    work = scratch / "work"
+    work.mkdir()
+    return Task(
+        case=scenario.case,
+        peer=variant.peer,
+        chunk=variant.chunk,
+        folder=scenario.folder,
+        item_count=scenario.item_count,
+        mini_batch_size=scenario.mini_batch_size,
+        script=scenario.script,
+        arguments=scenario.arguments,
+        output_format=scenario.output_format,
+        workers=scenario.workers,
+        output=str(scratch / "rows.txt"),
+        scratch=str(work),
+    )
+
+
+def ask(task: Task, *, sample: bool) -> tuple[Observed, dict[str, Any]]:
+    """Run the peer process; threads are capped to CPUs ÷ workers, a lone loop may use them all."""
+    threads = max(1, usable_cpus() // (1 if task.peer == "loop" else task.workers))
+    environment = os.environ | dict.fromkeys(THREAD_CAPS, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    command = [sys.executable, "-m", "benchmarks.peer", json.dumps(asdict(task))]
+    observed = observe(command, environment, Path(task.output).parent, sample=sample)
+    if observed.exit_code != 0:
+        last = "\n".join(observed.errors.strip().splitlines()[-15:])
+        raise PeerFailedError(f"{task.peer} failed in case {task.case}, exit_code={observed.exit_code}\n{last}")
+    answer: dict[str, Any] = json.loads(observed.output)
+    if "missing" in answer:
+        raise PeerFailedError(f"{task.peer} cannot run case {task.case}: {answer['missing']}")
+    return observed, answer
+
+
+def check(output: Path, expected: Expectation) -> tuple[str, int | None]:
+    """Why the rows are wrong (empty: they are right), and how many labels were right where there are labels."""
+    rows = output.read_text("utf-8").splitlines() if output.exists() else []
+    if len(rows) != expected.row_count:
+        return f"expected {expected.row_count} rows, got {len(rows)}", None
+    if expected.digest is not None and data.digest_of_rows(rows) != expected.digest:
+        return "the rows are not the expected ones", None
+    if not expected.labels:
+        return "", None
+    predictions = dict(split_prediction(row) for row in rows)
+    if predictions.keys() != expected.labels.keys():
+        return f"expected {len(expected.labels)} different images, got {len(predictions)}", None
+    correct = sum(predictions[name] == label for name, label in expected.labels.items())
+    if correct < expected.correct_min:
+        return f"expected at least {expected.correct_min} right predictions, got {correct}", correct
+    return "", correct
+
+
+def split_prediction(row: str) -> tuple[str, str]:
+    """A row of an entry script as (file name, label): ``00041.png: 7``, or an object with ``file`` and ``digit``."""
+    if row.startswith("{"):
+        fields = json.loads(row)
+        return fields["file"], str(fields["digit"])
+    name, _, label = row.partition(": ")
+    return name, label
