@@ -1,0 +1,68 @@
+"""What the pool tells whoever drives it.  One tagged type for each kind of news."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from batchflow._core import Channel
+from batchflow.model import WorkerExit
+
+
+@dataclass(frozen=True)
+class WorkerDied:
+    """A worker that had begun its life is gone; its channel still holds what it published.
+
+    Drain ``channel`` first, then ask it what was in hand.
+    """
+
+    worker: int
+    channel: Channel
+    exit: WorkerExit
+    timed_out: bool
+    """We killed it because ``run()`` took too long."""
+    was_ready: bool
+    peak_rss: int
+    output_tail: str
+    stack: str
+    """The Python stack of a worker that was killed for taking too long."""
+
+
+@dataclass(frozen=True)
+class InitTimedOut:
+    """A worker was killed because ``init()`` took too long; its death follows."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
+class LoadFailed:
+    """The user's code could not be loaded in the zygote: its description, as ``worker.failures`` makes it."""
+
+    description: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ForkFailed:
+    """The machine gives no more processes."""
+
+    worker: int
+    message: str
+
+
+@dataclass(frozen=True)
+class LoadedLate:
+    """Importing the user's code started threads, so each worker imports it for itself."""
+
+    thread_count: int
+    culprit: str | None
+
+
+@dataclass(frozen=True)
+class ZygoteDied:
+    """The zygote is gone and with it every worker."""
+
+    status: int | None
+
+
+PoolEvent: TypeAlias = WorkerDied | InitTimedOut | LoadFailed | ForkFailed | LoadedLate | ZygoteDied

@@ -1,0 +1,329 @@
+"""The driver's set of workers: starts, watches, kills and replaces processes.
+
+Knows nothing of mini-batches beyond what a channel says, and decides nothing: whoever drives it reads the news from
+``wait`` and says which worker to start again.
+
+Invariant: a worker's process, if it lives, holds the rings of its slot's current generation and no others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import select
+import signal
+from dataclasses import dataclass
+
+from batchflow._core import Channel, Listing
+from batchflow.clock import Clock, SystemClock
+from batchflow.errors import InternalError
+from batchflow.model import WorkerExit
+from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFailed, PoolEvent, WorkerDied, ZygoteDied
+from batchflow.pool.logs import WorkerLog
+from batchflow.pool.watch import Watch
+from batchflow.pool.zygote_client import Message, ZygoteClient
+from batchflow.worker.spec import STACK_SIGNAL, WorkerSpec
+
+TICK_S = 0.1
+"""How often the driver looks at its workers when nothing wakes it."""
+
+
+@dataclass(frozen=True)
+class PoolLimits:
+    """Timeouts in seconds (None: none) and sizes in bytes of one pool."""
+
+    init_timeout_s: float | None = 600.0
+    run_timeout_s: float | None = 60.0
+    request_size: int = 1 << 18
+    completion_size: int = 1 << 20
+    max_result_size: int = 1 << 28
+
+
+@dataclass
+class Slot:
+    """One place for a worker; its process may change."""
+
+    number: int
+    channel: Channel
+    watch: Watch
+    pid: int = 0
+    pidfd: int = -1
+    asked_for: bool = False
+    """A process was asked for and has not been reported dead."""
+    ready: bool = False
+    timed_out: bool = False
+    init_timed_out: bool = False
+    stack_at: int | None = None
+    """Where in the log the stack that we asked for begins."""
+    log: WorkerLog | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self.asked_for
+
+
+class WorkerPool:
+    """``start``, then ``start_worker`` for each slot, then ``wait`` in a loop, then ``close``."""
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        limits: PoolLimits,
+        *,
+        pickled: bytes | None = None,
+        logs: list[WorkerLog] | None = None,
+        zygote_log: WorkerLog | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.spec = spec
+        self.limits = limits
+        self._pickled = pickled
+        self._logs = logs
+        self._zygote_log = zygote_log
+        self._clock = clock or SystemClock()
+        self._generation = 0
+        self._listing: Listing | None = None
+        self._zygote = ZygoteClient(spec, pickled, None if zygote_log is None else zygote_log.fd)
+        self._event_fd = -1
+        self._poll: select.epoll | None = None
+        self.loaded = False
+        self._load_watch = Watch(2 * TICK_S)
+        self.slots: list[Slot] = []
+        self._news: list[PoolEvent] = []
+
+    # Starting
+
+    def start(self) -> None:
+        """Exec the zygote; it begins to load the user's code at once."""
+        self._event_fd = _new_event_fd()
+        self._poll = select.epoll()
+        self._poll.register(self._event_fd, select.EPOLLIN)
+        self._start_zygote(self.spec)
+        for number in range(self.spec.worker_count):
+            log = None if self._logs is None else self._logs[number]
+            self.slots.append(Slot(number, self._new_channel(), Watch(2 * TICK_S), log=log))
+
+    def _start_zygote(self, spec: WorkerSpec) -> None:
+        self.spec = spec
+        self.loaded = False
+        self._load_watch = Watch(2 * TICK_S)
+        self._zygote = ZygoteClient(spec, self._pickled, None if self._zygote_log is None else self._zygote_log.fd)
+        self._zygote.start()
+        self._epoll.register(self._zygote.fileno(), select.EPOLLIN)
+        if self._listing is not None:
+            self._zygote.send_listing(self._listing.describe(), self._listing.fds())
+
+    @property
+    def _epoll(self) -> select.epoll:
+        if self._poll is None:
+            raise ValueError("the pool has not been started")
+        return self._poll
+
+    def _new_channel(self) -> Channel:
+        self._generation += 1
+        return Channel(
+            request_size=self.limits.request_size,
+            completion_size=self.limits.completion_size,
+            generation=self._generation,
+            max_result_size=self.limits.max_result_size + (1 << 20),
+        )
+
+    def send_listing(self, listing: Listing) -> None:
+        """Hand the packed listing to every worker started from now on."""
+        self._listing = listing
+        self._zygote.send_listing(listing.describe(), listing.fds())
+
+    def start_worker(self, number: int) -> None:
+        """Fork a worker into an empty slot, with fresh rings if the last ones have been used."""
+        slot = self.slots[number]
+        if slot.asked_for:
+            raise ValueError(f"worker {number} lives already")
+        if slot.pid:
+            slot = self.slots[number] = Slot(number, self._new_channel(), Watch(2 * TICK_S), log=slot.log)
+        slot.asked_for = True
+        log_fds = () if slot.log is None else (slot.log.fd,)
+        self._zygote.send_fork(number, slot.channel.generation, (slot.channel.fd, self._event_fd, *log_fds))
+        slot.channel.close_fd()
+
+    # Waiting
+
+    def wait(self, timeout_s: float = TICK_S) -> list[PoolEvent]:
+        """Sleep until a worker has something to say or ``timeout_s`` are over; returns the news about processes.
+
+        What workers published is not news: drain their channels after every return.
+        """
+        channels = [slot.channel for slot in self.slots if slot.asked_for]
+        sleepy = all([channel.go_to_sleep() for channel in channels])
+        ready = self._epoll.poll(timeout_s if sleepy and not self._news else 0)
+        for channel in channels:
+            channel.get_up()
+        for descriptor, _ in ready:
+            if descriptor == self._event_fd:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._event_fd, 8)
+        self._hear_zygote()
+        self._watch_timeouts()
+        news, self._news = self._news, []
+        return news
+
+    def wake(self) -> None:
+        """Make ``wait`` return soon; may be called from another thread."""
+        with contextlib.suppress(OSError):
+            os.write(self._event_fd, (1).to_bytes(8, "little"))
+
+    def _hear_zygote(self) -> None:
+        while self._zygote.started:
+            try:
+                message = self._zygote.receive()
+            except EOFError:
+                self._lose_zygote()
+                return
+            if message is None:
+                return
+            self._understand(message)
+
+    def _understand(self, message: Message) -> None:
+        values = message.values
+        event = values["event"]
+        if event == "loaded":
+            self._loaded(values["threads"], values["culprit"])
+        elif event == "load_failed":
+            self._news.append(LoadFailed(values))
+        else:
+            slot = self.slots[values["worker"]]
+            if slot.channel.generation != values["generation"]:
+                raise InternalError(f"news of a worker of another generation, worker={slot.number}")
+            if event == "forked":
+                slot.pid = values["pid"]
+                (slot.pidfd,) = message.descriptors
+                self._epoll.register(slot.pidfd, select.EPOLLIN | select.EPOLLONESHOT)
+            elif event == "fork_failed":
+                slot.asked_for = False
+                self._news.append(ForkFailed(slot.number, values["message"]))
+            else:
+                self._bury(slot, values["signal"], values["exit_code"], values["peak_rss"])
+
+    def _loaded(self, thread_count: int, culprit: str | None) -> None:
+        if thread_count == 1 or self.spec.import_late:
+            self.loaded = True
+            return
+        # Forking now could deadlock the workers: begin again with a zygote that leaves the import to them.
+        self._news.append(LoadedLate(thread_count, culprit))
+        self._epoll.unregister(self._zygote.fileno())
+        self._zygote.close()
+        waiting = [slot for slot in self.slots if slot.asked_for]
+        self._start_zygote(dataclasses.replace(self.spec, import_late=True))
+        for slot in waiting:
+            slot.asked_for = False
+            slot.pid = slot.pid or -1  # its rings went with the old zygote's queue
+            self.start_worker(slot.number)
+
+    def _lose_zygote(self) -> None:
+        self._epoll.unregister(self._zygote.fileno())
+        status = self._zygote.close()
+        for slot in self.slots:
+            if slot.asked_for:  # workers die with their zygote
+                self._bury(slot, signal.SIGKILL, None, 0)
+        self._news.append(ZygoteDied(status))
+
+    def restart_zygote(self) -> None:
+        """After ``ZygoteDied``: begin again with a new one."""
+        self._start_zygote(self.spec)
+
+    def _bury(self, slot: Slot, signal_number: int | None, exit_code: int | None, peak_rss: int) -> None:
+        slot.asked_for = False
+        if slot.pidfd >= 0:
+            os.close(slot.pidfd)  # closing takes it out of the epoll set
+            slot.pidfd = -1
+        stack = "" if slot.log is None or slot.stack_at is None else slot.log.read_from(slot.stack_at)
+        self._news.append(
+            WorkerDied(
+                worker=slot.number,
+                channel=slot.channel,
+                exit=WorkerExit(slot.number, slot.channel.generation, slot.pid, signal_number, exit_code),
+                timed_out=slot.timed_out,
+                was_ready=slot.ready,
+                peak_rss=peak_rss,
+                output_tail="" if slot.log is None else slot.log.tail(),
+                stack=stack,
+            )
+        )
+
+    # Timeouts
+
+    def _watch_timeouts(self) -> None:
+        now_s = self._clock.monotonic()
+        if not self.loaded and self._zygote.started:
+            elapsed_s = self._load_watch.look(None, now_s)
+            if self._is_over(elapsed_s, self.limits.init_timeout_s):
+                message = f"importing the code took longer than init_timeout={self.limits.init_timeout_s:g} s"
+                self._news.append(LoadFailed({"error_type": "TimeoutError", "message": message, "traceback": ""}))
+        for slot in self.slots:
+            if not slot.asked_for or not slot.pid:
+                continue
+            channel = slot.channel
+            state = channel.state
+            elapsed_s = slot.watch.look((state, channel.started_sequence, channel.result_count), now_s)
+            if state == "running" and self._is_over(elapsed_s, self.limits.run_timeout_s):
+                self._give_up(slot, elapsed_s, self.limits.run_timeout_s or 0.0)
+            elif state in ("starting", "init") and self._is_over(elapsed_s, self.limits.init_timeout_s):
+                if not slot.init_timed_out:
+                    slot.init_timed_out = True
+                    self._news.append(InitTimedOut(slot.number))
+                self._give_up(slot, elapsed_s, self.limits.init_timeout_s or 0.0)
+
+    @staticmethod
+    def _is_over(elapsed_s: float, limit_s: float | None) -> bool:
+        return limit_s is not None and elapsed_s > limit_s
+
+    def _give_up(self, slot: Slot, elapsed_s: float, limit_s: float) -> None:
+        """First ask for the Python stack, then, when it had time to write it, kill."""
+        if slot.stack_at is None and slot.log is not None:
+            slot.stack_at = slot.log.size()
+            self._signal(slot, STACK_SIGNAL)
+        elif slot.log is None or elapsed_s > limit_s + TICK_S / 2:
+            slot.timed_out = True
+            self._signal(slot, signal.SIGKILL)
+
+    def kill_worker(self, number: int) -> None:
+        """End one worker at once; its death comes as news."""
+        self._signal(self.slots[number], signal.SIGKILL)
+
+    @staticmethod
+    def _signal(slot: Slot, number: int) -> None:
+        if slot.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(slot.pidfd, number)
+
+    # Ending
+
+    @property
+    def alive_count(self) -> int:
+        return sum(slot.asked_for for slot in self.slots)
+
+    def stop_workers(self) -> None:
+        """Ask every worker to shut down once its requests are answered."""
+        for slot in self.slots:
+            if slot.asked_for:
+                slot.channel.stop()
+
+    def close(self) -> None:
+        """End everything that is left; nothing of the pool outlives this call."""
+        if self._poll is None:
+            return
+        self._zygote.close()
+        for slot in self.slots:
+            if slot.pidfd >= 0:
+                select.select([slot.pidfd], [], [], 10.0)  # until the kernel is done with it
+                os.close(slot.pidfd)
+                slot.pidfd = -1
+            slot.asked_for = False
+        self._poll.close()
+        os.close(self._event_fd)
+        self._poll = None
+
+
+def _new_event_fd() -> int:
+    """A non-blocking, close-on-exec eventfd; Python 3.10 has the call."""
+    return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

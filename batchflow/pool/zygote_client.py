@@ -1,0 +1,144 @@
+"""The driver's end of the conversation with its zygote (``worker/zygote.py`` has the messages).
+
+Never blocks, except in ``close``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import batchflow
+from batchflow.errors import ResourceError
+from batchflow.worker.capture import zygote_environment
+from batchflow.worker.spec import MESSAGE_SIZE, WorkerSpec
+
+
+@dataclass(frozen=True)
+class Message:
+    """What the zygote said, with the descriptors that came along; the receiver closes them."""
+
+    values: dict[str, Any]
+    descriptors: tuple[int, ...] = ()
+
+
+class ZygoteClient:
+    """One zygote process, from exec to its end."""
+
+    def __init__(self, spec: WorkerSpec, pickled: bytes | None, log_fd: int | None) -> None:
+        self._spec = spec
+        self._pickled = pickled
+        self._log_fd = log_fd
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._lifeline = -1
+
+    def start(self) -> None:
+        """Exec a fresh interpreter; it loads the user's code at once and says so in a message."""
+        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        lifeline_read, self._lifeline = os.pipe()
+        spec_fd = _memory_file("batchflow-spec", self._spec.to_json())
+        pickled_fd = -1 if self._pickled is None else _memory_file("batchflow-function", self._pickled)
+        inherited = [fd for fd in (theirs.fileno(), lifeline_read, spec_fd, pickled_fd) if fd >= 0]
+        boot = Path(batchflow.__file__).parent / "worker" / "boot.py"
+        numbers = [str(fd) for fd in (theirs.fileno(), lifeline_read, spec_fd, pickled_fd)]
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, str(boot), "batchflow.worker.zygote", *numbers],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log_fd,
+                stderr=self._log_fd,
+                pass_fds=inherited,
+                env=dict(os.environ) | dict(self._spec.environment) | zygote_environment(os.environ),
+                start_new_session=True,  # Ctrl-C is for the driver, which knows what to do
+            )
+        except OSError as error:
+            control.close()
+            raise ResourceError(f"cannot start the process that workers are forked from: {error}") from error
+        finally:
+            theirs.close()
+            for descriptor in inherited[1:]:
+                os.close(descriptor)
+        control.setblocking(False)
+        self._control = control
+
+    @property
+    def started(self) -> bool:
+        return self._control is not None
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable when there is a message, or the zygote is gone."""
+        if self._control is None:
+            raise ValueError("the zygote has not been started")
+        return self._control.fileno()
+
+    def send_listing(self, description: dict[str, int], descriptors: tuple[int, ...]) -> None:
+        self._send({"op": "listing", "description": description}, descriptors)
+
+    def send_fork(self, worker: int, generation: int, descriptors: tuple[int, ...]) -> None:
+        """Ask for a worker; ``descriptors``: its rings, the eventfd, and its log if it has one."""
+        self._send({"op": "fork", "worker": worker, "generation": generation}, descriptors)
+
+    def _send(self, values: dict[str, Any], descriptors: tuple[int, ...]) -> None:
+        if self._control is None:
+            return
+        payload = [json.dumps(values).encode()]
+        while True:
+            try:
+                socket.send_fds(self._control, payload, list(descriptors))
+            except BlockingIOError:  # the zygote is busy loading and many forks are asked for already
+                select.select([], [self._control], [], 1.0)
+            except (BrokenPipeError, ConnectionResetError):
+                return  # it is gone; receive() will say so
+            else:
+                return
+
+    def receive(self) -> Message | None:
+        """The next message, None if there is none; raises ``EOFError`` when the zygote is gone."""
+        if self._control is None:
+            return None
+        try:
+            payload, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_SIZE, 4)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
+            payload, descriptors = b"", []
+        if not payload:
+            raise EOFError("the zygote is gone")
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        return Message(json.loads(payload), tuple(descriptors))
+
+    def close(self) -> int | None:
+        """End the zygote and with it every worker; returns its exit status (negative: a signal)."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._lifeline >= 0:
+            os.close(self._lifeline)  # the kernel kills it now, whatever it is doing
+            self._lifeline = -1
+        if self._process is None:
+            return None
+        process, self._process = self._process, None
+        try:
+            return process.wait(timeout=10)
+        except subprocess.TimeoutExpired:  # stopped by a debugger, or waiting for a dead file system
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)
+            return process.wait()
+
+
+def _memory_file(name: str, content: bytes) -> int:
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    return descriptor

@@ -1,0 +1,183 @@
+"""A worker: ``init()`` once, then take, decode, ``run(mini_batch)``, encode, publish, until told to stop.
+
+Whatever the user's code raises, down to ``SystemExit``, is an outcome of the attempt and not of the worker.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from batchflow import _core
+from batchflow.worker import capture
+from batchflow.worker.context import MiniBatchContext, StepContext
+from batchflow.worker.failures import describe_failure
+from batchflow.worker.results import ContractError, make_encoder
+from batchflow.worker.spec import STACK_SIGNAL, WorkerSpec
+from batchflow.worker.user_code import UserCode, load_user_code
+
+
+def work(
+    spec: WorkerSpec,
+    code: UserCode | None,
+    pickled: bytes,
+    listing: _core.Listing | None,
+    port: _core.Port,
+    worker: int,
+) -> None:
+    """All of a worker's life after the fork; returns when it was told to stop."""
+    _prepare(spec, worker)
+    port.set_state("init")
+    try:
+        if code is None:
+            code = load_user_code(spec, pickled)
+            code.init_shared()
+        if spec.kind == "script":
+            capture.configure_logging(spec.logging_level)
+        code.init()
+    except BaseException as error:
+        port.publish_init_failed(_describe(error))
+        _leave(1)
+    port.set_state("idle")
+    port.publish_ready()
+    if spec.kind == "script":
+        _serve_mini_batches(spec, code, listing, port, worker)
+    else:
+        _serve_calls(code, port)
+    port.set_state("shutdown")
+    code.shutdown()
+    _leave(0)
+
+
+def _prepare(spec: WorkerSpec, worker: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold the user's data
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("500")  # when memory runs out, a worker shall die before the driver
+    except OSError:
+        pass  # not allowed everywhere; only a preference
+    import faulthandler
+
+    faulthandler.register(STACK_SIGNAL, all_threads=True, chain=False)
+    caps = capture.thread_caps(spec.cores, spec.worker_count, spec.thread_environment)
+    os.environ.update(caps)
+    os.environ["BATCHFLOW_WORKER"] = str(worker)
+    os.environ.update(gpu_environment(worker, spec.gpus_per_worker, os.environ.get("CUDA_VISIBLE_DEVICES")))
+    if caps["OMP_NUM_THREADS"].isdigit():
+        capture.raise_thread_caps(int(caps["OMP_NUM_THREADS"]))
+
+
+def gpu_environment(worker: int, gpus_per_worker: int, visible: str | None) -> dict[str, str]:
+    """Which GPUs a worker sees: its own share of the visible ones, in turn; empty when the step asks for none."""
+    if not gpus_per_worker:
+        return {}
+    if visible is None:
+        try:
+            count = len(os.listdir("/proc/driver/nvidia/gpus"))
+        except OSError:
+            count = 0
+        devices = [str(device) for device in range(count)]
+    else:
+        devices = [device for device in visible.split(",") if device.strip()]
+    if not devices:
+        return {}
+    first = worker * gpus_per_worker
+    return {"CUDA_VISIBLE_DEVICES": ",".join(devices[(first + k) % len(devices)] for k in range(gpus_per_worker))}
+
+
+def _describe(error: BaseException) -> bytes:
+    kind = "contract" if isinstance(error, ContractError) else "exception"
+    return json.dumps({"kind": kind, **describe_failure(error)}).encode()
+
+
+def _leave(status: int) -> NoReturn:
+    """End without the exit handlers inherited from the zygote; nothing that was printed is lost."""
+    capture.flush_output()
+    os._exit(status)
+
+
+def _serve_mini_batches(
+    spec: WorkerSpec, code: UserCode, listing: _core.Listing | None, port: _core.Port, worker: int
+) -> None:
+    script = code.script
+    if script is None or listing is None:
+        raise RuntimeError("a worker was started without an entry script or a listing")
+    encode = make_encoder(
+        output_format=spec.output_format,
+        header=spec.header,
+        delimiter=spec.delimiter,
+        newline=spec.newline,
+        items=spec.items,
+    ).encode
+    # Private names: nothing that the user's code does to modules or builtins reaches the loop.
+    take, publish_result, publish_failure = port.take, port.publish_result, port.publish_failure
+    paths, run_batch, describe = listing.paths, script.run_batch, _describe
+    limit, contract_error, chdir, folder = spec.max_result_size, ContractError, os.chdir, spec.folder
+    make_context = _context_maker(spec, worker) if script.wants_context else None
+    while (request := take()) is not None:
+        index, attempt, start, count = request
+        try:
+            context = None if make_context is None else make_context(index, attempt, start, count)
+            returned, columns, rows = encode(run_batch(paths(start, start + count), context), count)
+            if len(rows) > limit:
+                raise contract_error(f"the result has {len(rows)} bytes, max_result_size={limit}")
+        except BaseException as error:
+            publish_failure(index, attempt, describe(error))
+            if folder is not None:
+                chdir(folder)
+        else:
+            publish_result(index, attempt, returned, columns, rows)
+
+
+def _context_maker(spec: WorkerSpec, worker: int) -> Callable[[int, int, int, int], MiniBatchContext]:
+    step = StepContext(
+        step=spec.step,
+        run_id=spec.run_id,
+        arguments=spec.arguments,
+        dataset_name=spec.dataset,
+        scratch_path=Path(spec.scratch_folder) / f"worker-{worker}",
+        output_dir=None if spec.output_folder is None else Path(spec.output_folder),
+    )
+
+    def make(index: int, attempt: int, start: int, count: int) -> MiniBatchContext:
+        return MiniBatchContext(step, index, attempt, start, start + count)
+
+    return make
+
+
+def _serve_calls(code: UserCode, port: _core.Port) -> None:
+    """Calls of ``map`` and ``Pool``: pickled by this process's own caller, in memory that only the two share."""
+    functions: dict[bytes, Callable[..., Any]] = {}
+    take, publish_result, publish_failure = port.take, port.publish_result, port.publish_failure
+    loads, dumps, own, failure_of = pickle.loads, pickle.dumps, code.function, _pickled_failure
+    while (request := take()) is not None:
+        index, attempt, payload = request
+        try:
+            blob, arguments, keywords = loads(payload)
+            if blob is None:
+                function = own
+            elif (function := functions.get(blob)) is None:
+                function = functions[blob] = loads(blob)
+            if function is None:
+                raise RuntimeError("this pool has no function of its own")
+            rows = dumps(function(*arguments, **keywords), 5)
+        except BaseException as error:
+            publish_failure(index, attempt, failure_of(error))
+        else:
+            publish_result(index, attempt, 1, b"", rows)
+
+
+def _pickled_failure(error: BaseException) -> bytes:
+    """The failure's description and, where it can be pickled and read back, the exception itself."""
+    try:
+        exception: bytes | None = pickle.dumps(error, 5)
+        if exception is not None:
+            pickle.loads(exception)
+    except Exception:
+        exception = None
+    return pickle.dumps((describe_failure(error), exception), 5)

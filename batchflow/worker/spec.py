@@ -1,0 +1,68 @@
+"""What a zygote is told at its start: which code its workers run, and how.
+
+Travels as JSON through a memfd; a pickled function travels beside it in another one.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+MESSAGE_SIZE = 1 << 17
+"""Bytes of the longest message between driver and zygote."""
+STACK_SIGNAL = signal.SIGRTMAX - 1
+"""Makes a worker write its Python stack to its log, whatever it is doing."""
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """All that the workers of one pool have in common.  Paths are absolute."""
+
+    kind: Literal["script", "function"]
+    worker_count: int
+    folder: str | None = None
+    """The working directory; None leaves the caller's."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    thread_environment: Mapping[str, str] = field(default_factory=dict)
+    """The thread counts that the user set, by variable: the zygote overrules them, workers get them back."""
+    import_late: bool = False
+    """Load the user's code in each worker after the fork, not in the zygote."""
+    cores: int = 1
+    logging_level: str = "INFO"
+    gpus_per_worker: int = 0
+
+    # kind = "script"
+    script: str = ""
+    source_directory: str = ""
+    arguments: tuple[str, ...] = ()
+    step: str = ""
+    run_id: str = ""
+    dataset: str = ""
+    output_folder: str | None = None
+    scratch_folder: str = ""
+    output_format: Literal["text", "csv", "jsonl"] | None = None
+    header: bool = True
+    delimiter: str | None = None
+    newline: Literal["error", "keep"] = "error"
+    items: Literal["at_least", "exact", "any"] = "at_least"
+    max_result_size: int = 1 << 28
+
+    # kind = "function"
+    function: str | None = None
+    """``module:qualified_name`` where the function can be imported; None: it comes pickled."""
+    init: str | None = None
+    paths: tuple[str, ...] = ()
+    """The caller's ``sys.path``, so that what it can import its workers can."""
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), ensure_ascii=True).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> WorkerSpec:
+        values = json.loads(text)
+        values["arguments"] = tuple(values["arguments"])
+        values["paths"] = tuple(values["paths"])
+        return cls(**values)

@@ -1,0 +1,72 @@
+"""The user's code, whichever way it comes: an entry script, or a function for ``map`` and ``Pool``.
+
+Here is the only place in the workers where something pickled is read, and it comes from the caller's own memory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from batchflow.worker.entry_script import EntryScript, load_entry_script
+from batchflow.worker.spec import WorkerSpec
+
+
+class UserCode:
+    """What zygote and workers call, in this order: ``init_shared`` (zygote), ``init``, then work, ``shutdown``."""
+
+    def __init__(
+        self,
+        *,
+        script: EntryScript | None = None,
+        function: Callable[..., Any] | None = None,
+        init: Callable[[], object] | None = None,
+    ) -> None:
+        self.script = script
+        self.function = function
+        self._init = script.init if script else init
+        self._init_shared = script.init_shared if script else None
+        self._shutdown = script.shutdown if script else None
+
+    def init_shared(self) -> None:
+        if self._init_shared is not None:
+            self._init_shared()
+
+    def init(self) -> None:
+        if self._init is not None:
+            self._init()
+
+    def shutdown(self) -> None:
+        if self._shutdown is not None:
+            self._shutdown()
+
+
+def load_user_code(spec: WorkerSpec, pickled: bytes) -> UserCode:
+    """Execute the entry script, or import or unpickle the functions; raises whatever that raises."""
+    if spec.kind == "script":
+        return UserCode(script=load_entry_script(Path(spec.script), Path(spec.source_directory), spec.arguments))
+    # What we import ourselves is imported by now, so a module of the caller's cannot take its place.
+    sys.path[:] = list(dict.fromkeys([*spec.paths, *sys.path]))
+    function = init = None
+    if pickled:
+        import cloudpickle
+
+        function, init = cloudpickle.loads(pickled)
+    return UserCode(
+        function=function if spec.function is None else resolve(spec.function),
+        init=init if spec.init is None else resolve(spec.init),
+    )
+
+
+def resolve(reference: str) -> Callable[..., Any]:
+    """The function that ``module:qualified.name`` names."""
+    module_name, _, qualified_name = reference.partition(":")
+    found: Any = importlib.import_module(module_name)
+    for part in qualified_name.split("."):
+        found = getattr(found, part)
+    if not callable(found):
+        raise TypeError(f"{reference} is not a function but {type(found).__name__}")
+    return found  # type: ignore[no-any-return]

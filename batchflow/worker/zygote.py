@@ -1,0 +1,167 @@
+"""The process that workers are forked from: fresh, single-threaded, with the user's code imported once.
+
+It is exec'd by the driver, loads the user's code, then forks a worker whenever it is asked to, and reports how each one
+ended.  It never runs ``init()`` or ``run()``, and never touches data.
+
+The conversation, one JSON object for each message on a SOCK_SEQPACKET socket:
+
+    driver → zygote   {"op": "listing", "description": …} + descriptors of a packed listing
+                      {"op": "fork", "worker": k, "generation": g} + descriptors: rings, eventfd, log (or none)
+    zygote → driver   {"event": "loaded", "threads": n, "culprit": module or null}
+                      {"event": "load_failed", …a description of the failure}
+                      {"event": "forked", "worker", "generation", "pid"} + the worker's pidfd
+                      {"event": "fork_failed", "worker", "generation", "message"}
+                      {"event": "exited", "worker", "generation", "pid", "signal", "exit_code", "peak_rss"}
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from typing import Any, NoReturn
+
+from batchflow import _core
+from batchflow.worker import capture, lifeline, loop, threads
+from batchflow.worker.failures import describe_failure
+from batchflow.worker.spec import MESSAGE_SIZE, WorkerSpec
+from batchflow.worker.user_code import UserCode, load_user_code
+
+
+class Zygote:
+    """Forks on request, until the driver closes the socket."""
+
+    def __init__(self, control: socket.socket, spec: WorkerSpec, pickled: bytes, lifeline_fd: int) -> None:
+        self._control = control
+        self._spec = spec
+        self._pickled = pickled
+        self._lifeline_fd = lifeline_fd
+        self._code: UserCode | None = None
+        self._listing: _core.Listing | None = None
+        self._children: dict[int, tuple[int, int, int]] = {}  # pidfd → (worker, generation, pid)
+
+    def load(self) -> None:
+        """Load the user's code unless the workers shall, and report."""
+        watch = threads.ThreadWatch()
+        try:
+            if not self._spec.import_late:
+                with watch:
+                    self._code = load_user_code(self._spec, self._pickled)
+                    self._code.init_shared()
+        except BaseException as error:
+            self._send({"event": "load_failed", **describe_failure(error)})
+            return
+        self._send({"event": "loaded", "threads": threads.thread_count(), "culprit": watch.culprit})
+        gc.collect()
+        gc.freeze()
+
+    def serve(self) -> None:
+        """Answer until the driver is gone."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        while True:
+            for pidfd in self._children:
+                poll.register(pidfd, select.POLLIN)
+            for descriptor, _ in poll.poll():
+                if descriptor in self._children:
+                    poll.unregister(descriptor)
+                    self._reap(descriptor)
+                elif not self._answer():
+                    return
+
+    def _answer(self) -> bool:
+        message, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_SIZE, 8)
+        if not message:
+            return False
+        request: dict[str, Any] = json.loads(message)
+        if request["op"] == "listing":
+            self._listing = _core.Listing.attach(tuple(descriptors), request["description"])
+        else:
+            self._fork(request["worker"], request["generation"], descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return True
+
+    def _fork(self, worker: int, generation: int, descriptors: list[int]) -> None:
+        parent = os.getpid()
+        capture.flush_output()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._send(
+                {"event": "fork_failed", "worker": worker, "generation": generation, "message": str(error)},
+            )
+            return
+        if pid == 0:
+            self._become_worker(parent, worker, generation, descriptors)
+        pidfd = os.pidfd_open(pid)
+        self._children[pidfd] = (worker, generation, pid)
+        self._send({"event": "forked", "worker": worker, "generation": generation, "pid": pid}, pidfd)
+
+    def _become_worker(self, parent: int, worker: int, generation: int, descriptors: list[int]) -> NoReturn:
+        try:
+            lifeline.die_with_parent(parent)
+            self._control.close()
+            os.close(self._lifeline_fd)
+            for pidfd in self._children:
+                os.close(pidfd)
+            rings, event_fd, *log = descriptors
+            port = _core.Port(rings, event_fd, generation)
+            os.close(rings)
+            if log:
+                capture.redirect_output(log[0])
+                os.close(log[0])
+            loop.work(self._spec, self._code, self._pickled, self._listing, port, worker)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(70)
+        os._exit(0)
+
+    def _reap(self, pidfd: int) -> None:
+        worker, generation, pid = self._children.pop(pidfd)
+        os.close(pidfd)
+        _, status, usage = os.wait4(pid, 0)
+        self._send(
+            {
+                "event": "exited",
+                "worker": worker,
+                "generation": generation,
+                "pid": pid,
+                "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+                "exit_code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+                "peak_rss": usage.ru_maxrss * 1024,
+            }
+        )
+
+    def _send(self, message: dict[str, Any], *descriptors: int) -> None:
+        socket.send_fds(self._control, [json.dumps(message).encode()], list(descriptors))
+
+
+def main(arguments: list[str]) -> None:
+    """``CONTROL LIFELINE SPEC PICKLED``: inherited descriptors, the last one -1 if there is no pickled function."""
+    control_fd, lifeline_fd, spec_fd, pickled_fd = map(int, arguments)
+    for inherited in (control_fd, lifeline_fd, spec_fd, pickled_fd):
+        if inherited >= 0:
+            os.set_inheritable(inherited, False)
+    lifeline.hang_on(lifeline_fd)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    spec = WorkerSpec.from_json(_read(spec_fd))
+    pickled = _read(pickled_fd) if pickled_fd >= 0 else b""
+    with socket.socket(fileno=control_fd) as control:
+        zygote = Zygote(control, spec, pickled, lifeline_fd)
+        if spec.folder is not None:
+            os.chdir(spec.folder)
+        zygote.load()
+        zygote.serve()
+
+
+def _read(descriptor: int) -> bytes:
+    with open(descriptor, "rb") as file:
+        file.seek(0)
+        return file.read()
