@@ -44,3 +44,4 @@ bf_crc32c_prepare()
 include "core/ring.pxi"
 include "core/port.pxi"
 include "core/gather.pxi"
+include "core/listing.pxi"
