@@ -1,0 +1,119 @@
+"""What a child process sets up for the user's code: where its output goes, logging, crash traces, thread counts.
+
+Acts on the whole process, so only zygote and workers call it, never the driver.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "RAYON_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
+"""The libraries' variables that say how many threads a pool of theirs has."""
+
+_SINGLE_THREADED = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_LINE_BUFFERED = 1
+"""``_IOLBF`` of glibc and musl."""
+
+
+def redirect_output(descriptor: int) -> None:
+    """Read standard input from ``/dev/null`` and write both outputs to ``descriptor``, which stays open.
+
+    Then what Python, a C library or a subprocess prints arrives there line by line; a process that dies loses only
+    the line it had begun.  Text that cannot be encoded is written with backslashes.
+    """
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (descriptor, 1), (descriptor, 2)):
+        os.dup2(source, target)
+        os.set_inheritable(target, True)  # dup2 of a descriptor onto itself changes nothing
+    if null > 2:
+        os.close(null)
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = _text_file(1), _text_file(2)
+    vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout, __stderr__=sys.stderr)
+    libc = ctypes.CDLL(None)
+    for name in ("stdout", "stderr"):
+        libc.setvbuf(ctypes.c_void_p.in_dll(libc, name), None, _LINE_BUFFERED, ctypes.c_size_t(0))
+    faulthandler.enable(file=2, all_threads=True)
+
+
+def _text_file(descriptor: int) -> TextIO:
+    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def flush_output() -> None:
+    """Write what Python and C still buffer: before a fork, so that no child writes it again, and before an exit."""
+    for stream in (sys.stdout, sys.stderr):
+        # The user's code may have closed or replaced them with anything.
+        with contextlib.suppress(Exception):
+            stream.flush()
+    ctypes.CDLL(None).fflush(None)
+
+
+def configure_logging(level: str) -> None:
+    """Log at ``level`` (``"INFO"``) to standard error, unless the script has configured the root logger itself.
+
+    The handler that ``logging.info()`` installs on its own when there is none does not count as configured.
+    """
+    root = logging.getLogger()
+    if not root.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+        root.addHandler(handler)
+        root.setLevel(level)
+    elif root.level == logging.WARNING and all(_is_default(handler) for handler in root.handlers):
+        root.setLevel(level)
+
+
+def _is_default(handler: logging.Handler) -> bool:
+    formatter = handler.formatter
+    return type(handler) is logging.StreamHandler and formatter is not None and formatter._fmt == logging.BASIC_FORMAT
+
+
+def zygote_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables to set before anything is imported, so that imports leave the process with one thread.
+
+    They overrule the user's; ``thread_caps`` gives a worker the user's values back.
+    """
+    quiet = {} if "TF_CPP_MIN_LOG_LEVEL" in environ else {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    return _SINGLE_THREADED | quiet
+
+
+def thread_caps(cores: int, workers: int, environ: Mapping[str, str]) -> dict[str, str]:
+    """Every variable of ``THREAD_VARIABLES`` for a worker: the user's value in ``environ``, else cores ÷ workers.
+
+    ``environ`` is the user's, before ``zygote_environment`` was applied.  At least 1.
+    """
+    cap = str(max(1, cores // max(1, workers)))
+    return {name: environ.get(name, cap) for name in THREAD_VARIABLES}
+
+
+def raise_thread_caps(thread_count: int) -> None:
+    """Let the numerical libraries that are loaded already, with one thread, use ``thread_count``."""
+    if thread_count > 1:
+        import threadpoolctl  # type: ignore[import-untyped]
+
+        threadpoolctl.threadpool_limits(limits=thread_count)
