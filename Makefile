@@ -1,0 +1,66 @@
+# What a developer and CI call; every command is shown as it runs.
+#
+#     make build            the extension, in place, after a change in batchflow/_core.pyx or batchflow/core/
+#     make check            style, types, stubs against the compiled core, spelling
+#     make test             all tests             make unit     those that start no process
+#     make system           tests with real processes
+#     make stress           the ring's stress test, STRESS_RUNS times, with yields around every atomic access
+#     make sanitize         the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
+#     make bench            all benchmarks (BENCH="--quick dispatch" for less)
+#     make docs             execute the code blocks of the documentation
+#     make clean            remove everything that was built here
+
+PYTHON ?= python
+STRESS_RUNS ?= 50
+BENCH ?=
+CORE_TESTS = tests/unit/core tests/system/core
+STRESS_TESTS = tests/system/core/test_ring_stress.py
+# Special builds get a copy of the sources, so that the normal build stays as it is.
+COPY = mkdir -p $(1) && tar -c --exclude='*.so' --exclude=_core.c --exclude=__pycache__ \
+	setup.py pyproject.toml README.md LICENSE batchflow | tar -x -C $(1)
+ASAN = $$(gcc -print-file-name=libasan.so)
+
+.PHONY: build check test unit system stress sanitize bench docs clean
+
+build:
+	$(PYTHON) setup.py build_ext --inplace
+
+check:
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy.stubtest batchflow._core --allowlist tests/stubtest-allowlist.txt
+	$(PYTHON) -m codespell_lib
+
+test:
+	$(PYTHON) -m pytest
+
+unit:
+	$(PYTHON) -m pytest tests/unit
+
+system:
+	$(PYTHON) -m pytest tests/system
+
+# The tests run from the copy's folder: the first batchflow on the path is the copy.
+stress:
+	$(call COPY,build/perturb)
+	cd build/perturb && PERTURB=1 $(PYTHON) setup.py -q build_ext --inplace
+	cd build/perturb && for run in $$(seq $(STRESS_RUNS)); do \
+		$(PYTHON) -m pytest -q -p no:cacheprovider $(addprefix ../../,$(STRESS_TESTS)) || exit 1; done
+
+sanitize:
+	$(call COPY,build/sanitize)
+	cd build/sanitize && SANITIZE=1 $(PYTHON) setup.py -q build_ext --inplace
+	cd build/sanitize && LD_PRELOAD=$(ASAN) ASAN_OPTIONS=detect_leaks=0 \
+		$(PYTHON) -m pytest -q -p no:cacheprovider $(addprefix ../../,$(CORE_TESTS))
+
+bench:
+	$(PYTHON) -m benchmarks $(BENCH)
+
+docs:
+	$(PYTHON) -m pytest tests/system/test_documentation.py
+
+clean:
+	rm -rf build dist batchflow.egg-info batchflow/_core.c batchflow/_core.*.so \
+		.mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find batchflow benchmarks tests workflows -name __pycache__ -type d -prune -exec rm -rf {} +
