@@ -33,12 +33,12 @@ def draw(path: Path, title: str, matrix: NDArray[np.int64], mistakes: Sequence[S
     ``mistakes`` in the order to show them, as many as fit; their pictures are read from the folder ``images``.
     """
     figure = Figure(figsize=(13.0, 7.6), dpi=130, facecolor="white")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.75, 1.0))
+    halves: Any = figure.subfigures(1, 2, width_ratios=(1.75, 1.0))
     count, wrong = int(matrix.sum()), int(matrix.sum() - matrix.trace())
     figure.text(0.03, 0.945, f"{title}: {accuracy(matrix):.2%} accuracy", size=19, weight="bold", color=INK)
     figure.text(0.03, 0.908, f"{count - wrong:,} of {count:,} right, {wrong:,} wrong", size=12, color=MUTED)
-    _draw_matrix(left.add_axes((0.085, 0.085, 0.88, 0.74)), matrix)
-    _draw_mistakes(right, mistakes, wrong, images)
+    _draw_matrix(halves[0].add_axes((0.085, 0.085, 0.88, 0.74)), matrix)
+    _draw_mistakes(halves[1], mistakes, wrong, images)
     figure.savefig(path, format="png")
 
 
@@ -60,8 +60,8 @@ def _draw_matrix(axes: Any, matrix: NDArray[np.int64]) -> None:
             weight = "bold" if true == digit else "normal"
             axes.text(digit, true, f"{count:,}", ha="center", va="center", color=ink, size=11, weight=weight)
     axes.imshow(colors, aspect="auto")
-    for true, share in enumerate(recall(matrix)):
-        text = "-" if share is None else f"{share:.1%}"
+    for true, found in enumerate(recall(matrix)):
+        text = "-" if found is None else f"{found:.1%}"
         axes.text(CLASS_COUNT + 0.12, true, text, ha="center", va="center", size=11, color=INK)
     axes.text(CLASS_COUNT + 0.12, -0.8, "recall", ha="center", va="center", size=11, color=MUTED)
     axes.set_xlim(-0.5, CLASS_COUNT + 0.7)
@@ -82,7 +82,7 @@ def _draw_mistakes(figure: Any, mistakes: Sequence[Scored], wrong_count: int, im
     if not shown:
         figure.text(0.5, 0.5, "no digit was read wrong", ha="center", size=14, color=MUTED)
         return
-    heading = "read wrong" if len(shown) == wrong_count else f"read wrong, {len(shown)} of {wrong_count:,}"
+    heading = "read wrong" if len(shown) == wrong_count else f"read wrong, the surest {len(shown)} of {wrong_count:,}"
     figure.text(0.07, 0.86, f"{heading}: true → read as", size=12, color=INK)
     row_count = MISTAKES_SHOWN // MISTAKE_COLUMNS
     width, height = 0.86 / MISTAKE_COLUMNS, 0.80 / row_count

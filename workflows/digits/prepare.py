@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common.images import DIGITS, save_arrays, write_images
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-
-from common.images import DIGITS, save_arrays, write_images
 
 
 def main(inputs: Mapping[str, str], outputs: Mapping[str, str], args: Mapping[str, Any]) -> None:

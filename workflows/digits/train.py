@@ -27,5 +27,5 @@ def main(inputs: Mapping[str, str], outputs: Mapping[str, str], args: Mapping[st
             layers.Dense(10, activation="softmax"),
         ]
     )
-    training.fit(model, pixels, labels, epochs=int(args["epochs"]), images_per_update=32, learning_rate=0.001)
+    training.fit(model, pixels, labels, epochs=int(args["epochs"]), images_per_update=32, learning_rate=0.003)
     training.save(model, Path(outputs["model"]))

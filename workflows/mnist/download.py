@@ -14,6 +14,7 @@ import tempfile
 import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -129,7 +130,7 @@ def _try_mirror(folder: Path, pin: Pin, mirror: str, timeout_s: float) -> str | 
             part.replace(folder / pin.name)
         except FormatError as error:
             return f"{url}: {str(error).removeprefix(f'{part}: ')}"
-        except OSError as error:  # urllib's errors too: refused, not found, timed out
+        except (OSError, HTTPException) as error:  # urllib's errors are OSErrors: refused, not found, timed out
             return f"{url}: {error}"
         finally:
             part.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.images import DIGITS, save_arrays
+
 from mnist import idx
 from mnist.download import PINS, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, Pin, cache_folder, fetch_all
 

@@ -14,7 +14,6 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-
 from common.images import DIGITS
 
 UNSIGNED_BYTE = 0x08

@@ -31,6 +31,6 @@ def main(inputs: Mapping[str, str], outputs: Mapping[str, str], args: Mapping[st
         ]
     )
     training.fit(
-        model, pixels[:limit], labels[:limit], epochs=int(args["epochs"]), images_per_update=128, learning_rate=0.002
+        model, pixels[:limit], labels[:limit], epochs=int(args["epochs"]), images_per_update=64, learning_rate=0.003
     )
     training.save(model, Path(outputs["model"]))
