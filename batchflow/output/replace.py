@@ -1,0 +1,42 @@
+"""Replace a small file as a whole: written as ``NAME.partial``, made durable, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from batchflow.errors import ResourceError
+
+
+def partial_path(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
+
+
+def replace_file(file: TextIO, partial: Path, path: Path) -> None:
+    """Close ``file``, which was written as ``partial``, and let it take the place of ``path``."""
+    with file:
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Let ``path`` hold ``text`` (ASCII), or what it held before; raises ``ResourceError`` if it cannot be written."""
+    partial = partial_path(path)
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="ascii", newline="\n") as file:
+            file.write(text)
+            replace_file(file, partial, path)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` of the block into a ``ResourceError`` that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(f"cannot write {path}: {error.strerror}") from error
