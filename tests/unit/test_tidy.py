@@ -34,7 +34,7 @@ LAYERS = {
     "runner": 5,
     "report": 6,
     "cli": 7,
-    "__main__": 7,
+    "__main__": 8,
 }
 FACE_LAYER = 8
 """``batchflow/__init__.py``, the Python face: above everything, imported by nothing below it."""
@@ -42,8 +42,10 @@ FACE_LAYER = 8
 PRINTING = ("batchflow/cli/", "batchflow/__main__.py")
 SHELL = ("batchflow/runner/run_step.py",)
 PICKLING = ("batchflow/pool/", "batchflow/worker/")
-FORKING = ("batchflow/worker/zygote",)
-KILLING = ("batchflow/worker/", "batchflow/pool/")
+FORKING = ("batchflow/worker/zygote.py", "batchflow/worker/guard.py")
+"""Programs of one thread that were exec'd for the purpose."""
+KILLING = ("batchflow/worker/guard.py", "batchflow/worker/lifeline.py", "batchflow/runner/process.py")
+"""A process that kills itself, its own unreaped child, or the group of one; everything else uses a pidfd."""
 
 PICKLES = {"pickle", "cloudpickle", "marshal", "shelve", "dill"}
 # Assembled, so that this file does not break the rule itself.
