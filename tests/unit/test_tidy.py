@@ -40,7 +40,7 @@ FACE_LAYER = 8
 """``batchflow/__init__.py``, the Python face: above everything, imported by nothing below it."""
 
 PRINTING = ("batchflow/cli/", "batchflow/__main__.py")
-SHELL = ("batchflow/runner/run_step.py",)
+SHELL = ("batchflow/runner/steps.py",)
 PICKLING = ("batchflow/pool/", "batchflow/worker/")
 FORKING = ("batchflow/worker/zygote.py", "batchflow/worker/guard.py")
 """Programs of one thread that were exec'd for the purpose."""
@@ -86,7 +86,10 @@ def imported_rooms(path: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
         package.pop()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names = [alias.name for alias in node.names if alias.name != "batchflow"]
+        elif isinstance(node, ast.Attribute):
+            # The package itself is always imported already; what counts is what of its face is used.
+            names = [] if node.attr.startswith("__") or ast.unparse(node.value) != "batchflow" else ["batchflow"]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             start = ".".join([*base, *([node.module] if node.module else [])])
@@ -142,6 +145,18 @@ def banned_call(path: str, node: ast.Call) -> Iterator[str]:
         constant = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
         if keyword.arg == "shell" and not constant and not path.startswith(SHELL):
             yield f"{path}:{node.lineno}: shell= only for the commands of run steps"
+
+
+def impure_tests(path: str, text: str) -> Iterator[str]:
+    """What starts processes or waits, in a test that must do neither."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("time.sleep", "sleep", "os.fork"):
+            yield f"{path}:{node.lineno}: {ast.unparse(node.func)}() in a unit test"
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            for module in modules:
+                if module.split(".")[0] in ("subprocess", "multiprocessing"):
+                    yield f"{path}:{node.lineno}: {module} in a unit test"
 
 
 def missing_docstring(path: str, text: str) -> Iterator[str]:
@@ -232,7 +247,8 @@ TEXT = ("*.md", "*.toml", "Makefile", ".ci/run", "docs/**/*.md", "workflows/**/*
 RULES = {
     upward_imports: PACKAGE,
     banned_calls: PACKAGE,
-    missing_docstring: PYTHON,
+    impure_tests: ("tests/unit/**/*.py",),
+    missing_docstring: (*PACKAGE, "benchmarks/**/*.py", "workflows/**/*.py", "setup.py"),
     long_modules: (*PYTHON, *CORE),
     long_functions: (*PYTHON, *CORE),
     machine_paths: (*PYTHON, *CORE, *TEXT),
@@ -264,7 +280,7 @@ def test_every_room_has_a_layer():
         ("batchflow/pool/pool.py", "from batchflow.journal import lock", "pool (layer 3) imports journal"),
         ("batchflow/plan.py", "def f():\n    from batchflow import runner", "plan (layer 2) imports runner"),
         ("batchflow/plan.py", "from batchflow import run", "plan (layer 2) imports batchflow"),
-        ("batchflow/plan.py", "import batchflow", "plan (layer 2) imports batchflow"),
+        ("batchflow/plan.py", "import batchflow\nbatchflow.run()", "plan (layer 2) imports batchflow"),
         ("batchflow/data/names.py", "from ..pool import pool", "data (layer 2) imports pool"),
         ("batchflow/data/names.py", "import importlib\nimportlib.import_module('batchflow.pool')", "imports pool"),
         ("batchflow/errors.py", "if TYPE_CHECKING:\n    from batchflow.model import Receipt", "errors (layer 0)"),
@@ -282,6 +298,7 @@ def test_an_import_that_goes_up_is_seen(path, text, complaint):
         ("batchflow/pool/pool.py", "from batchflow.pool.handles import Handle\nfrom . import handles"),
         ("batchflow/pool/pool.py", "from batchflow.model import Failure\nimport batchflow.errors\nimport os"),
         ("batchflow/cli/main.py", "def f():\n    from batchflow import errors, _core"),
+        ("batchflow/pool/pool.py", "import batchflow\nbatchflow.__file__"),
         ("batchflow/__init__.py", "from batchflow.cli import main"),
     ],
 )
@@ -317,6 +334,14 @@ def test_a_banned_call_is_seen(text, complaint):
 )
 def test_an_allowed_call_is_not_seen(path, text):
     assert list(banned_calls(path, text)) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["import subprocess", "from multiprocessing import Pool", "time.sleep(0)", "def f():\n    os.fork()"]
+)
+def test_a_unit_test_with_a_process_or_a_wait_is_seen(text):
+    assert len(list(impure_tests("tests/unit/test_x.py", text))) == 1
+    assert list(impure_tests("tests/unit/test_x.py", "import os\nclock.advance(1)")) == []
 
 
 def test_a_module_without_a_docstring_is_seen():
