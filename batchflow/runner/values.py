@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from batchflow.model import Receipt
 from batchflow.workflow.values import Position
@@ -76,12 +76,15 @@ class WorkflowPlan:
         return tuple(step for step in self.steps if step.stale)
 
 
+StepStatus: TypeAlias = Literal["done", "up_to_date", "failed", "not_run", "running", "never_run"]
+
+
 @dataclass(frozen=True)
 class StepRecord:
     """How one step ended in one run."""
 
     step: str
-    status: Literal["done", "up_to_date", "failed", "not_run", "running", "never_run"]
+    status: StepStatus
     elapsed_s: float
     outputs: Mapping[str, Path]
     receipt: Receipt | None = None

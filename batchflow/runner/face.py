@@ -1,0 +1,67 @@
+"""``batchflow.run``: a workflow from Python, with no traces in the caller's process.
+
+Installs no signal handlers, changes neither the working directory nor logging, never exits; any thread may call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchflow.control import StopRequest
+    from batchflow.model import Event
+    from batchflow.runner.values import RunRecord
+    from batchflow.workflow.values import ParameterValue
+
+
+def run(
+    path: str | Path,
+    *,
+    targets: Sequence[str] = (),
+    params: Mapping[str, ParameterValue] | None = None,
+    params_file: str | Path | None = None,
+    cores: int | None = None,
+    force: bool | Sequence[str] = False,
+    keep_going: bool = False,
+    on_event: Callable[[Event], None] | None = None,
+    stop: StopRequest | None = None,
+    raise_on_error: bool = True,
+) -> RunRecord:
+    """Bring the targets of the workflow file ``path`` up to date; what is fresh is not run again.
+
+    ``force``: True runs the targets and everything they depend on again, a list of step names these steps and what
+    follows from them.  ``on_event`` is called in this thread for everything that happens.  ``stop`` lets another
+    thread end the run.
+
+    Raises ``WorkflowError``, ``UsageError`` or ``RefusedError`` before anything has run; afterwards the error of the
+    first step that failed (``StepFailedError`` …) or ``InterruptedRunError``, unless ``raise_on_error`` is false: then
+    the record's ``exit_code`` and the errors of its steps tell.
+    """
+    from batchflow.errors import UsageError
+    from batchflow.runner.values import RunOptions
+    from batchflow.runner.workflow_run import WorkflowRun
+    from batchflow.workflow import load_workflow
+
+    if isinstance(targets, str):
+        raise UsageError(f"targets is a list of step names, got {targets!r}")
+    if isinstance(force, str):
+        raise UsageError(f"force is True, False or a list of step names, got {force!r}")
+    if cores is not None and cores < 1:
+        raise UsageError(f"cores must be at least 1, cores={cores}")
+    workflow = load_workflow(
+        Path(path), params_file=None if params_file is None else Path(params_file), params=params or {}
+    )
+    options = RunOptions(
+        targets=tuple(targets),
+        cores=cores,
+        force_steps=() if isinstance(force, bool) else tuple(force),
+        force_all=force is True,
+        keep_going=keep_going,
+    )
+    workflow_run = WorkflowRun(workflow, options, on_event, stop)
+    record = workflow_run.run()
+    if raise_on_error and workflow_run.first_error is not None:
+        raise workflow_run.first_error
+    return record

@@ -1,0 +1,178 @@
+"""Which steps of a workflow have to run, and why.
+
+Reads the disk and the records; changes, creates and locks nothing.
+
+Invariant: a step that is not stale, none of whose dependencies is, would make again what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batchflow.errors import JournalError, RefusedError, ResourceError, UsageError
+from batchflow.journal.records import RECORDS_NAME, Attempt, Digest, Records, Success
+from batchflow.runner.code import CodeReader
+from batchflow.runner.freshness import compare, compare_outputs
+from batchflow.runner.signature import Observer, input_is_missing, sign
+from batchflow.runner.values import Reason, RunOptions, StepPlan, WorkflowPlan
+from batchflow.workflow import step_order
+from batchflow.workflow.diagnostics import Problems
+from batchflow.workflow.values import Step, Workflow
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What earlier runs left: see ``journal.records``."""
+
+    successes: dict[str, Success] = field(default_factory=dict)
+    attempts: Mapping[str, Attempt] = field(default_factory=dict)
+    digests: Mapping[tuple[bytes, str], Digest] = field(default_factory=dict)
+
+
+def read_memory(records: Records) -> Memory:
+    return Memory(records.successes(), records.last_attempts(), records.digests())
+
+
+def plan_workflow(workflow: Workflow, options: RunOptions) -> WorkflowPlan:
+    """The steps that the targets need, each with the reasons for which it would run.
+
+    Raises ``WorkflowError`` for an input that is missing and an output that another workflow writes, ``UsageError``
+    for a forced step that is not needed, ``JournalError`` for records that cannot be read.
+    """
+    records = Records.open_for_reading(workflow.state_folder)
+    if records is None:
+        memory = Memory()
+    else:
+        with records:
+            memory = read_memory(records)
+    return Planner(workflow, options, memory).plan()
+
+
+class Planner:
+    """Makes one plan; ``code`` and ``observer`` keep what was seen meanwhile."""
+
+    def __init__(
+        self, workflow: Workflow, options: RunOptions, memory: Memory, observer: Observer | None = None
+    ) -> None:
+        self._workflow = workflow
+        self._options = options
+        self._memory = memory
+        self._order = tuple(step_order(workflow, options.targets))
+        self._stale: set[str] = set()
+        self._problems = Problems(Path.cwd())
+        self.observer = observer or Observer()
+        self.code = CodeReader(workflow.folder, memory.digests)
+
+    def plan(self) -> WorkflowPlan:
+        forced = self._forced()
+        self._check_claims()
+        plans = []
+        for name in self._order:
+            reasons = self._reasons(self._workflow.steps[name], name in forced)
+            if reasons:
+                self._stale.add(name)
+            plans.append(StepPlan(name, tuple(reasons)))
+        self._problems.raise_if_any()
+        return WorkflowPlan(tuple(plans))
+
+    def _forced(self) -> set[str]:
+        options = self._options
+        for name in options.force_steps:
+            if name not in self._order:
+                known = name in self._workflow.steps
+                raise UsageError(
+                    f"step {name} cannot be forced: {'no target needs it' if known else 'there is no such step'}",
+                    hint=f"name it as a target too: {name}" if known else "steps: " + ", ".join(self._workflow.steps),
+                )
+        if options.force_all:
+            return set(self._order)
+        forced = set(options.force_steps)
+        return forced | self._targets() if options.force_targets else forced
+
+    def _targets(self) -> set[str]:
+        """The steps that the targets name: those of the order that no other target needed to bring in."""
+        named = self._options.targets or self._workflow.default
+        return {step_order(self._workflow, (target,))[-1] for target in named}
+
+    def _reasons(self, step: Step, forced: bool) -> list[Reason]:
+        waits_for = [name for name in step.dependencies if name in self._stale]
+        unknown = self._unknown_inputs(step, bool(waits_for))
+        success = self._memory.successes.get(step.name)
+        attempt = self._memory.attempts.get(step.name)
+        reasons = [Reason("forced", "")] if forced else []
+        if attempt is not None and attempt.status != "done":
+            reasons.append(Reason("failed_before", ""))
+        elif success is None:
+            reasons.append(Reason("never_run", ""))
+        if success is not None:
+            reasons += self._changes(step, success, waits_for, unknown)
+        reasons += [Reason("upstream", name) for name in waits_for]
+        if step.parallel is not None and not step.parallel.allow_reuse:
+            reasons.append(Reason("no_reuse", "", position=step.key_positions.get("parallel.allow_reuse")))
+        return reasons
+
+    def _changes(self, step: Step, success: Success, waits_for: list[str], unknown: frozenset[str]) -> list[Reason]:
+        made_by = {
+            name: self._memory.successes[name].run_id
+            for name in step.dependencies
+            if name not in waits_for and name in self._memory.successes
+        }
+        now = sign(
+            step, self._workflow, observer=self.observer, code=self.code, upstream=made_by, unknown_inputs=unknown
+        )
+        found: dict[str, Any] = self.observer.look_at_outputs(step.outputs)
+        return compare(success.signature, now, step, self._workflow) + compare_outputs(success.outputs, found, step)
+
+    def _unknown_inputs(self, step: Step, waits: bool) -> frozenset[str]:
+        """The inputs that a stale step is going to make or may make; those missing otherwise are problems."""
+        unknown = set()
+        for name, declared in step.inputs.items():
+            if declared.producer in self._stale:
+                unknown.add(name)
+                continue
+            fault = input_is_missing(declared, self.observer)
+            if fault is not None:
+                unknown.add(name)
+                if not waits:
+                    self._problems.add(
+                        "BF050", f"input `{name}` of step `{step.name}`: {fault}", position=declared.position
+                    )
+        return frozenset(unknown)
+
+    def _check_claims(self) -> None:
+        foreign = foreign_claims(self._workflow)
+        for name in self._order:
+            for output in self._workflow.steps[name].outputs.values():
+                for path, owner in foreign.items():
+                    if path == output.path or path in output.path.parents or output.path in path.parents:
+                        self._problems.add(
+                            "BF042",
+                            f"output `{output.name}` of step `{name}` belongs to another workflow of this folder:"
+                            f" {owner} writes {path}",
+                            position=output.position,
+                            hint="declare another path",
+                        )
+        self._problems.raise_if_any()
+
+
+def foreign_claims(workflow: Workflow) -> dict[Path, str]:
+    """The output paths that the other workflows of the same folder write → the name of the workflow's file.
+
+    Records that cannot be read claim nothing: they concern their own workflow, which will say so.
+    """
+    found: dict[Path, str] = {}
+    for path in sorted(workflow.state_folder.parent.glob(f"*/{RECORDS_NAME}")):
+        owner = workflow.folder / (path.parent.name + workflow.path.suffix)
+        if path.parent == workflow.state_folder or not owner.is_file():
+            continue
+        try:
+            records = Records.open_for_reading(path.parent)
+            if records is not None:
+                with records:
+                    found |= dict.fromkeys(records.claims(), owner.name)
+        except (JournalError, RefusedError, ResourceError):
+            continue
+    return found

@@ -1,0 +1,223 @@
+"""What a step is made from, as plain JSON values that can be compared with those of its last success.
+
+```
+settings  the declaration: command, function, args, the keys of `parallel` that matter, patterns of inputs, outputs
+params    the values of the parameters it uses, to explain a changed setting
+inputs    name → what was found there: size and mtime of a file, digest and count of a listing
+code      file → digest, null for a file that the step itself made
+upstream  step → id of the run that made what this step read
+```
+
+Paths below the workflow's folder are stored relative to it, so that the folder can be moved.  Reads the disk, changes
+nothing.  Secrets do not get in: the values of environment variables are stored as digests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import glob
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from batchflow.errors import DatasetError
+from batchflow.runner.code import CodeReader
+from batchflow.workflow.references import readable
+from batchflow.workflow.values import Input, Output, ParallelSettings, Step, Workflow
+
+NEVER_STALE = frozenset(
+    {
+        "workers",
+        "error_threshold",
+        "mini_batch_error_threshold",
+        "allowed_failed_percent",
+        "run_invocation_timeout_s",
+        "init_timeout_s",
+        "progress_update_timeout_s",
+        "run_max_try",
+        "logging_level",
+        "allow_reuse",
+    }
+)
+"""Fields of ``ParallelSettings`` that say how a step is run, not what it makes."""
+
+
+class Listing(Protocol):
+    """What a listing of files tells: see ``batchflow.data.list_files``."""
+
+    @property
+    def item_count(self) -> int: ...
+
+    def digest(self) -> bytes: ...
+
+
+ListFiles = Callable[[tuple[str, ...]], Listing]
+
+
+class Observer:
+    """Looks at inputs and outputs, at each of them once; ``forget`` after something has run."""
+
+    def __init__(self, list_files: ListFiles | None = None) -> None:
+        self._list_files = list_files
+        self._seen: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def forget(self) -> None:
+        self._seen.clear()
+
+    def look_at_input(self, declared: Input) -> dict[str, Any]:
+        """Raises ``DatasetError`` if a dataset matches nothing or cannot be listed."""
+        if declared.kind == "path":
+            return self.look_at(Path(declared.patterns[0]))
+        return self._listing(declared.patterns, "files")
+
+    def look_at(self, path: Path) -> dict[str, Any]:
+        """``{"kind": "missing"}``, or what tells one state of a file or folder from another."""
+        try:
+            info = path.stat()
+        except (OSError, ValueError):
+            return {"kind": "missing"}
+        if stat.S_ISDIR(info.st_mode):
+            with os.scandir(path) as entries:
+                if next(entries, None) is None:
+                    return {"kind": "folder", "count": 0, "digest": ""}
+            return self._folder(path)
+        return {"kind": "file", "size": info.st_size, "mtime_ns": info.st_mtime_ns}
+
+    def _folder(self, path: Path) -> dict[str, Any]:
+        try:
+            return self._listing((glob.escape(str(path)) + "/",), "folder")
+        except DatasetError:
+            # Good enough as a dataset or not (hidden files only, links that lead out), a change must be seen.
+            return _walked(path)
+
+    def look_at_outputs(self, outputs: Mapping[str, Output]) -> dict[str, Any]:
+        return {name: self.look_at(output.path) for name, output in outputs.items()}
+
+    def _listing(self, patterns: tuple[str, ...], kind: str) -> dict[str, Any]:
+        seen = self._seen.get(patterns)
+        if seen is None:
+            if self._list_files is None:
+                from batchflow.data import list_files
+
+                self._list_files = list_files
+            listing = self._list_files(patterns)
+            seen = {"count": listing.item_count, "digest": listing.digest().hex()}
+            self._seen[patterns] = seen
+        return {"kind": kind, **seen}
+
+
+def sign(
+    step: Step,
+    workflow: Workflow,
+    *,
+    observer: Observer,
+    code: CodeReader,
+    upstream: Mapping[str, str],
+    unknown_inputs: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
+    """The signature of a step as things stand now; ``unknown_inputs`` are not looked at and left out."""
+    return {
+        "settings": settings_of(step, workflow.folder),
+        "params": {name: workflow.params[name].value for name in step.params if name in workflow.params},
+        "inputs": {
+            name: observer.look_at_input(declared)
+            for name, declared in step.inputs.items()
+            if name not in unknown_inputs
+        },
+        "code": code_of(step, workflow, code),
+        "upstream": dict(upstream),
+    }
+
+
+def settings_of(step: Step, folder: Path) -> dict[str, Any]:
+    """Every declared value that decides what the step makes; keys as in the file, dotted below the step."""
+    found: dict[str, Any] = {"kind": step.kind}
+    if step.kind == "run":
+        found["run"] = list(step.command) if isinstance(step.command, tuple) else step.command
+    if step.kind == "call":
+        found["call"] = step.function
+    found |= {f"args.{name}": value for name, value in step.args.items()}
+    if step.parallel is not None:
+        found |= _parallel_settings(step.parallel)
+    found |= {f"inputs.{name}": list(declared.patterns) for name, declared in step.inputs.items()}
+    found |= {f"outputs.{name}": f"{one.path}{'/' * one.is_folder}" for name, one in step.outputs.items()}
+    prefix = f"{folder}/"
+    return {key: _portable(value, prefix) for key, value in found.items()}
+
+
+def code_of(step: Step, workflow: Workflow, code: CodeReader) -> dict[str, str]:
+    """File → digest of the code that the step runs, as far as it lies beside the workflow or the script."""
+    folder = workflow.folder
+    if step.parallel is not None:
+        script = step.parallel.entry_script
+        return code.script(script, _distinct(script.parent, step.parallel.source_directory, folder))
+    if step.function is not None:
+        return code.module(step.function.partition(":")[0], [folder])
+    if step.command is not None:
+        declared = [Path(pattern) for one in step.inputs.values() for pattern in one.patterns]
+        return code.command(_readable(step.command), [*declared, *(output.path for output in step.outputs.values())])
+    return {}
+
+
+def without_own_files(before: Mapping[str, Any], after: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """The code before a step ran, with null for the files that it made itself, now or in an earlier run (``old``)."""
+    own = (set(after) - set(before)) | {name for name, digest in old.items() if digest is None}
+    return {**before, **dict.fromkeys(own)}
+
+
+def input_is_missing(declared: Input, observer: Observer) -> str | None:
+    """Why an input cannot be read; None if it can."""
+    try:
+        found = observer.look_at_input(declared)
+    except DatasetError as error:
+        return error.message
+    return f"it does not exist, path={declared.patterns[0]}" if found["kind"] == "missing" else None
+
+
+def _parallel_settings(settings: ParallelSettings) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):
+        if field.name not in NEVER_STALE:
+            value = getattr(settings, field.name)
+            if field.name == "environment_variables":
+                value = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in value.items()}
+            found[f"parallel.{field.name}"] = value
+    return found
+
+
+def _portable(value: object, prefix: str) -> object:
+    """``value`` as plain JSON, with the workflow's folder cut off its paths."""
+    if isinstance(value, (str, Path)):
+        return str(value).replace(prefix, "") if prefix != "//" else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _portable(one, prefix) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_portable(one, prefix) for one in value]
+    return value
+
+
+def _readable(command: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    return readable(command) if isinstance(command, str) else tuple(readable(word) for word in command)
+
+
+def _walked(folder: Path) -> dict[str, Any]:
+    """The state of a folder that cannot be listed as a dataset: every file below it, links for what they lead to."""
+    digest, count = hashlib.sha256(), 0
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(root, name)
+            with contextlib.suppress(OSError):
+                info = path.stat()
+                line = f"{path.relative_to(folder)}\0{info.st_size}\0{info.st_mtime_ns}\0"
+                digest.update(line.encode(errors="surrogateescape"))
+                count += 1
+    return {"kind": "folder", "count": count, "digest": digest.hexdigest()[:32]}
+
+
+def _distinct(*folders: Path) -> Sequence[Path]:
+    return list(dict.fromkeys(folders))
