@@ -8,7 +8,7 @@ Invariant: every mini-batch is in exactly one of fresh, ready (again), in flight
 
 from __future__ import annotations
 
-import heapq
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from batchflow.model import Dispatch, Failure, Shortfall
@@ -78,14 +78,16 @@ class Plan:
         self.attempts += self.fresh_index - start
         return start, self.fresh_index
 
-    def take_ready(self) -> Dispatch | None:
-        """The lowest mini-batch that waits to be tried again, in flight from now on."""
-        if not self._ready:
+    def take_ready(self, excluding: Collection[int] = ()) -> Dispatch | None:
+        """The lowest mini-batch that waits to be tried again and is not in ``excluding``, in flight from now on."""
+        allowed = [entry for entry in self._ready if entry[0] not in excluding] if excluding else self._ready
+        if not allowed:
             return None
-        index, attempt = heapq.heappop(self._ready)
+        entry = min(allowed)
+        self._ready.remove(entry)
         self.in_flight_count += 1
         self.attempts += 1
-        return Dispatch(index, attempt)
+        return Dispatch(*entry)
 
     # What became of it
 
@@ -105,7 +107,7 @@ class Plan:
         self._leave_flight(1)
         dispatch = failure.dispatch
         if dispatch.attempt < self.policy.attempts_max:
-            heapq.heappush(self._ready, (dispatch.mini_batch_index, dispatch.attempt + 1))
+            self._ready.append((dispatch.mini_batch_index, dispatch.attempt + 1))
             return None
         lost = Lost(dispatch, item_count, failure)
         self.lost.append(lost)
@@ -116,7 +118,7 @@ class Plan:
         """A worker went away before it began this one: ready again, same attempt, no blame."""
         self._leave_flight(1)
         self.attempts -= 1
-        heapq.heappush(self._ready, (dispatch.mini_batch_index, dispatch.attempt))
+        self._ready.append((dispatch.mini_batch_index, dispatch.attempt))
 
     def _leave_flight(self, count: int) -> None:
         if count > self.in_flight_count:

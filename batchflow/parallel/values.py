@@ -30,3 +30,5 @@ class ParallelJob:
     output_folder: Path | None
     """``context.output_dir``: the folder for the files a script writes itself, if the step declares one."""
     workers: int
+    cores: int = 1
+    """CPUs that the workers share: each may use cores ÷ workers threads."""

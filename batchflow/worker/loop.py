@@ -109,7 +109,6 @@ def _serve_mini_batches(
         raise RuntimeError("a worker was started without an entry script or a listing")
     encode = make_encoder(
         output_format=spec.output_format,
-        header=spec.header,
         delimiter=spec.delimiter,
         newline=spec.newline,
         items=spec.items,

@@ -44,7 +44,6 @@ class WorkerSpec:
     output_folder: str | None = None
     scratch_folder: str = ""
     output_format: Literal["text", "csv", "jsonl"] | None = None
-    header: bool = True
     delimiter: str | None = None
     newline: Literal["error", "keep"] = "error"
     items: Literal["at_least", "exact", "any"] = "at_least"

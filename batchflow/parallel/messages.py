@@ -1,0 +1,93 @@
+"""What the user reads when a parallel step ends badly.  Pure: from values to text; the cause comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from batchflow.parallel.outcomes import Outcomes
+from batchflow.pool.events import LoadedLate, WorkerDied
+from batchflow.pool.pool import Slot
+
+
+def aborted(reason: str, outcomes: Outcomes, failed_path: Path) -> str:
+    """The threshold that was passed, then the first failure with the item and the user's own frames."""
+    lines = [reason]
+    if outcomes.first_lost is not None:
+        lost = outcomes.first_lost
+        index = lost.dispatch.mini_batch_index
+        items = outcomes.items(index)
+        more = f" and {len(items) - 1} more" if len(items) > 1 else ""
+        lines.append(f"first failure: mini_batch_index={index}, attempt={lost.dispatch.attempt}, {items[0]}{more}")
+        lines.append(_cause(lost.failure.error_type, lost.failure.message, lost.failure.traceback))
+        if lost.failure.output_tail:
+            lines.append("last output of the worker:")
+            lines.extend(f"  {line}" for line in lost.failure.output_tail.splitlines()[-10:])
+    elif outcomes.first_shortfall is not None:
+        shortfall = outcomes.first_shortfall
+        lines.append(
+            f"first shortfall: mini_batch_index={shortfall.mini_batch_index}, run() returned "
+            f"{shortfall.returned_count} elements, missing_count={shortfall.missing_count}"
+        )
+    lines.append(f"all failed items: {failed_path}")
+    return "\n".join(lines)
+
+
+def _cause(error_type: str, message: str, traceback: str) -> str:
+    """The traceback, which ends in the error itself, or the error alone."""
+    text = traceback.rstrip()
+    return text if text.endswith(message) and message else "\n".join(part for part in (text, f"{error_type}: {message}") if part)
+
+
+def load_failed(script: Path, description: dict[str, Any]) -> str:
+    cause = _cause(description["error_type"], description["message"], description["traceback"])
+    return f"the entry script cannot be used: {script}\n{cause}"
+
+
+def init_failed(count: int, description: dict[str, Any]) -> str:
+    cause = _cause(description["error_type"], description["message"], description["traceback"])
+    return f"init() failed {count} times in a row\n{cause}"
+
+
+def describe_init_death(death: WorkerDied) -> dict[str, Any]:
+    """A worker that died before it was ready, in the form of a failure's description."""
+    message = f"worker {death.worker} died before it was ready: {death.exit.describe()}, pid={death.exit.pid}"
+    if death.output_tail:
+        message += f"\nlast output of the worker:\n{death.output_tail}"
+    return {"error_type": "WorkerDiedError", "message": message, "traceback": ""}
+
+
+def loaded_late(event: LoadedLate, script: Path) -> str:
+    culprit = f" (it was {event.culprit})" if event.culprit else ""
+    return (
+        f"importing {script.name} started {event.thread_count - 1} threads{culprit}, so each worker imports it for itself; "
+        "start threads in init() to share the import"
+    )
+
+
+def keep_dying(count: int, death: WorkerDied) -> str:
+    text = f"{count} workers died one after another while idle, the last one of {death.exit.describe()}"
+    return f"{text}\nits last output:\n{death.output_tail}" if death.output_tail else text
+
+
+def zygote_died(status: int | None, output_tail: str) -> str:
+    text = f"the process that workers are forked from keeps dying, status={status}"
+    return f"{text}\nits last output:\n{output_tail}" if output_tail else text
+
+
+def no_progress(limit_s: float, slots: Sequence[Slot]) -> str:
+    """Names what every worker is doing."""
+    lines = [f"nothing was completed for progress_update_timeout={limit_s:g} s"]
+    for slot in slots:
+        if slot.asked_for:
+            held = slot.channel.flights()
+            doing = f"{slot.channel.state}, mini_batch_index={held[0][0]}, attempt={held[0][1]}" if held else slot.channel.state
+            lines.append(f"worker {slot.number}, pid={slot.pid}: {doing} for {slot.watch.elapsed_s:.0f} s")
+    return "\n".join(lines)
+
+
+def bad_shutdown(death: WorkerDied) -> str:
+    tail = death.output_tail.splitlines()
+    last = f": {tail[-1]}" if tail else ""
+    return f"worker {death.worker} ended badly in shutdown(), {death.exit.describe()}{last}"

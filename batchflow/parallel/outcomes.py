@@ -1,0 +1,161 @@
+"""What became of the work: from notes and deaths to the plan's books and the failure log.
+
+The rare path.  Blame is for the mini-batch that was running, and for no other.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from batchflow import _core
+from batchflow._core import Channel, Gather, Listing, Note
+from batchflow.errors import InternalError
+from batchflow.model import Dispatch, Failure, Shortfall
+from batchflow.output.failed import FailureLog
+from batchflow.parallel.feeder import Feeder
+from batchflow.plan import Lost, Plan
+from batchflow.pool.events import WorkerDied
+
+
+@dataclass
+class InitTrouble:
+    """Failures to get a worker ready, since one last was."""
+
+    in_a_row: int = 0
+    last: dict[str, Any] = field(default_factory=dict)
+
+
+class Outcomes:
+    """Tells plan, gather, feeder and failure log what happened; they decide nothing together without it."""
+
+    def __init__(
+        self, plan: Plan, gather: Gather, feeder: Feeder, failures: FailureLog, listing: Listing, mini_batch_size: int
+    ) -> None:
+        self._plan = plan
+        self._gather = gather
+        self._feeder = feeder
+        self._failures = failures
+        self._listing = listing
+        self._mini_batch_size = mini_batch_size
+        self._counted = gather.counts
+        self.init = InitTrouble()
+        self.first_lost: Lost | None = None
+        self.first_shortfall: Shortfall | None = None
+
+    def item_count(self, mini_batch_index: int) -> int:
+        start = mini_batch_index * self._mini_batch_size
+        return min(self._mini_batch_size, self._listing.item_count - start)
+
+    def items(self, mini_batch_index: int) -> list[str]:
+        start = mini_batch_index * self._mini_batch_size
+        return self._listing.paths(start, start + self.item_count(mini_batch_index))
+
+    def settle(self) -> bool:
+        """Book what the gather has appended since the last call; True if there was anything."""
+        counts, before = self._gather.counts, self._counted
+        if counts.done == before.done:
+            return False
+        self._plan.succeeded(counts.done - before.done, counts.succeeded - before.succeeded)
+        self._counted = counts
+        for index, attempt, returned, missing in self._gather.take_shortfalls():
+            shortfall = Shortfall(index, attempt, returned, missing)
+            self.first_shortfall = self.first_shortfall or shortfall
+            self._plan.fell_short(shortfall)
+            self._failures.add_shortfall(shortfall, self.items(index))
+        return True
+
+    def read_note(self, note: Note, worker: int, pid: int) -> Literal["ready", "init_failed", "failed", "damaged"]:
+        """Book one note of a worker; says what it was."""
+        if note.kind == _core.READY:
+            self.init = InitTrouble()
+            return "ready"
+        if note.kind == _core.INIT_FAILED:
+            self.init.in_a_row += 1
+            self.init.last = json.loads(note.payload)
+            return "init_failed"
+        if note.kind == _core.DAMAGED:
+            return "damaged"
+        dispatch = Dispatch(note.mini_batch_index, note.attempt)
+        if note.kind == _core.FAILURE:
+            self._fail(_failure_of(dispatch, json.loads(note.payload), worker, pid))
+        elif note.kind == _core.COLUMNS_DIFFER:
+            message = _column_message(self._gather.columns, note.columns)
+            self._fail(Failure(dispatch, "contract", "ContractError", message, worker=worker, pid=pid))
+        else:
+            raise InternalError(f"a note of unknown kind, kind={note.kind}")
+        return "failed"
+
+    def bury(self, death: WorkerDied, *, damaged: bool, run_timeout_s: float) -> bool:
+        """Book what a dead worker held; its channel has been drained.  True if a mini-batch is to blame."""
+        channel = death.channel
+        flights = channel.flights()
+        started = bool(flights) and (channel.first_started or damaged)
+        if started:
+            self._fail(_failure_of_death(Dispatch(*flights[0]), death, damaged=damaged, run_timeout_s=run_timeout_s))
+        for index, attempt in flights[1:] if started else flights:
+            self._plan.returned(Dispatch(index, attempt))
+        return started
+
+    def _fail(self, failure: Failure) -> None:
+        index = failure.dispatch.mini_batch_index
+        lost = self._plan.failed(failure, self.item_count(index))
+        if lost is None:
+            self._feeder.failed_on(index, failure.worker)
+            return
+        self.first_lost = self.first_lost or lost
+        self._failures.add_failure(failure, self.items(index))
+        for note in self._gather.skip(index):  # what waited behind it may have other columns
+            self.read_note(note, failure.worker, failure.pid)
+
+
+def read_all(outcomes: Outcomes, gather: Gather, channel: Channel, worker: int, pid: int) -> set[str]:
+    """Drain one channel and book every note; the kinds of notes that there were."""
+    return {outcomes.read_note(note, worker, pid) for note in gather.drain(channel)}
+
+
+def _failure_of(dispatch: Dispatch, description: dict[str, Any], worker: int, pid: int) -> Failure:
+    return Failure(
+        dispatch,
+        description["kind"],
+        description["error_type"],
+        description["message"],
+        traceback=description["traceback"],
+        worker=worker,
+        pid=pid,
+    )
+
+
+def _failure_of_death(dispatch: Dispatch, death: WorkerDied, *, damaged: bool, run_timeout_s: float) -> Failure:
+    where = f"mini_batch_index={dispatch.mini_batch_index}, attempt={dispatch.attempt}, pid={death.exit.pid}"
+    kind: Literal["died", "timeout"] = "died"
+    if death.timed_out:
+        kind = "timeout"
+        message = (
+            f"run() took longer than run_invocation_timeout={run_timeout_s:g} s, "
+            f"worker {death.worker} was killed, {where}"
+        )
+    elif damaged:
+        message = f"worker {death.worker} wrote over memory that is not its own and was killed, {where}"
+    else:
+        memory = f", peak memory {death.peak_rss / (1 << 20):,.0f} MiB" if death.peak_rss else ""
+        message = f"worker {death.worker} died: {death.exit.describe()}, {where}{memory}"
+    return Failure(
+        dispatch,
+        kind,
+        "TimeoutError" if kind == "timeout" else "WorkerDiedError",
+        message,
+        traceback=death.stack,
+        signal=death.exit.signal,
+        exit_code=death.exit.exit_code,
+        worker=death.worker,
+        pid=death.exit.pid,
+        output_tail=death.output_tail,
+    )
+
+
+def _column_message(expected: bytes, got: bytes) -> str:
+    """Names the first column that differs."""
+    before, now = (text.decode("utf-8", "replace").rstrip("\n") for text in (expected, got))
+    return f"the columns differ from those of the first mini-batch with rows, expected {before!r}, got {now!r}"

@@ -1,0 +1,362 @@
+"""One parallel step, from a pattern of files to a complete output file and its receipt.
+
+    start the zygote · list · partition · while not done: fill, wait, tell the plan, append · finish · receipt
+
+The driver runs no user code and is the only writer.  Its Python runs once for a batch of completions.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import NoReturn
+
+from batchflow._core import Gather, Listing
+from batchflow.clock import Clock, SystemClock
+from batchflow.control import StopLevel, StopRequest
+from batchflow.data import list_files
+from batchflow.data.partition import mini_batch_count
+from batchflow.errors import (
+    EntryScriptError,
+    InternalError,
+    InterruptedRunError,
+    ResourceError,
+    RunAbortedError,
+)
+from batchflow.model import Event, Notice, Receipt, StepProgress
+from batchflow.output.failed import FailureLog
+from batchflow.output.receipt import write_receipt
+from batchflow.output.segment import Segment
+from batchflow.parallel import messages
+from batchflow.parallel.feeder import Feeder
+from batchflow.parallel.outcomes import Outcomes, read_all
+from batchflow.parallel.setup import plan_policy, pool_limits, worker_spec
+from batchflow.parallel.values import ParallelJob
+from batchflow.plan import Plan
+from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFailed, PoolEvent, WorkerDied
+from batchflow.pool.logs import WorkerLog
+from batchflow.pool.pool import Slot, WorkerPool
+from batchflow.pool.watch import Watch
+
+PROGRESS_S = 0.25
+GRACE_S = 10.0
+"""How long mini-batches in flight may take to finish when the step stops early."""
+INIT_FAILURES_MAX = 3
+ZYGOTE_DEATHS_MAX = 3
+
+
+def run_parallel_step(
+    job: ParallelJob, *, on_event: Callable[[Event], None], stop: StopRequest, clock: Clock | None = None
+) -> Receipt:
+    """Run the step; returns its receipt when every item has been accounted for and the output is on disk.
+
+    Raises ``DatasetError`` (nothing to do, or not listable), ``EntryScriptError``, ``RunAbortedError`` (a threshold),
+    ``ResourceError`` and ``InterruptedRunError``.  Leaves no process, however it ends.
+    """
+    run = _ParallelRun(job, on_event, stop, clock or SystemClock())
+    try:
+        return run.run()
+    finally:
+        run.close()
+
+
+class _ParallelRun:
+    """The state of one run of one step, from start to close."""
+
+    def __init__(
+        self, job: ParallelJob, on_event: Callable[[Event], None], stop: StopRequest, clock: Clock
+    ) -> None:
+        self._job = job
+        self._settings = job.settings
+        self._on_event = on_event
+        self._stop = stop
+        self._clock = clock
+        self._started_s = self._phase_s = clock.monotonic()
+        self._timings: dict[str, float] = {}
+        self._told_s = float("-inf")
+        self._logs: list[WorkerLog] = []
+        self._pool: WorkerPool | None = None
+        self._failures = FailureLog(job.state_folder / "failed.jsonl")
+        self._segment = None if job.output_path is None else Segment(job.output_path)
+        self._damaged: set[int] = set()
+        self._idle_deaths = 0
+        self._zygote_deaths = 0
+        self._worker_deaths = 0
+        self._given_up: set[int] = set()
+
+    # The story
+
+    def run(self) -> Receipt:
+        job, settings = self._job, self._settings
+        self._make_folders()
+        pool = self._pool = self._make_pool()
+        pool.start()  # it imports the script while we list
+        self._tell(0, 0, None, note="listing files")
+        listing = list_files(job.patterns, stat=False)
+        self._phase("list")
+        self._tell(0, 0, listing.item_count, note="starting workers")
+        size = settings.mini_batch_size
+        count = mini_batch_count(listing.item_count, size)
+        plan = self._plan = Plan(count, listing.item_count, plan_policy(job, listing.item_count, count))
+        self._gather = Gather(
+            in_order=settings.order == "input", any_items=settings.items == "any", write_header=settings.header
+        )
+        self._feeder = Feeder(plan, self._gather, size)
+        self._outcomes = Outcomes(plan, self._gather, self._feeder, self._failures, listing, size)
+        if self._segment is not None:
+            self._segment.open()
+        pool.send_listing(listing)
+        for number in range(min(pool.spec.worker_count, plan.mini_batch_count)):
+            pool.start_worker(number)
+        self._work(pool, listing)
+        self._phase("dispatch")
+        self._shut_down(pool)
+        return self._finish(listing)
+
+    def _work(self, pool: WorkerPool, listing: Listing) -> None:
+        """Until every mini-batch has succeeded or failed."""
+        plan = self._plan
+        idle = Watch(1.0)
+        while not plan.done:
+            self._check_stop(pool)
+            self._feeder.fill(pool.slots)
+            self._take_news(pool.wait(), pool)
+            self._collect(pool)
+            reason = plan.passed_threshold()
+            if reason is not None:
+                self._abort(pool, reason)
+            self._progress(pool, listing)
+            limit_s = self._settings.progress_update_timeout_s
+            arrived = sum(slot.channel.result_count for slot in pool.slots)
+            if idle.look((plan.attempts, arrived, plan.succeeded_count), self._clock.monotonic()) > (limit_s or 1e12):
+                raise RunAbortedError(messages.no_progress(limit_s or 0.0, pool.slots))
+        reason = plan.passed_threshold()
+        if reason is not None:
+            self._abort(pool, reason)
+
+    def _collect(self, pool: WorkerPool) -> None:
+        """Take what the workers published; append it; book it."""
+        for slot in pool.slots:
+            if slot.asked_for and slot.channel.generation not in self._damaged:
+                self._read(slot, pool)
+        if self._outcomes.settle():
+            self._idle_deaths = 0
+            view = self._gather.output()
+            if self._segment is not None and len(view):
+                self._segment.append(view)
+            view.release()
+            self._gather.clear()
+
+    def _read(self, slot: Slot, pool: WorkerPool) -> None:
+        kinds = read_all(self._outcomes, self._gather, slot.channel, slot.number, slot.pid)
+        if "ready" in kinds:
+            slot.ready = True
+            self._phase("start", once=True)
+        if "damaged" in kinds:
+            slot.ready = False
+            self._damaged.add(slot.channel.generation)
+            pool.kill_worker(slot.number)
+
+    # News about processes
+
+    def _take_news(self, news: list[PoolEvent], pool: WorkerPool) -> None:
+        for event in news:
+            if isinstance(event, WorkerDied):
+                self._take_death(event, pool)
+            elif isinstance(event, LoadFailed):
+                raise EntryScriptError(
+                    messages.load_failed(self._settings.entry_script, event.description),
+                    hint="fix the entry script, then run the same command again",
+                )
+            elif isinstance(event, LoadedLate):
+                self._notice(messages.loaded_late(event, self._settings.entry_script))
+            elif isinstance(event, ForkFailed):
+                self._given_up.add(event.worker)
+                self._notice(f"worker {event.worker} cannot be started: {event.message}; going on with fewer")
+                if not pool.alive_count:
+                    raise ResourceError(f"no worker can be started: {event.message}")
+            elif isinstance(event, InitTimedOut):
+                message = f"init() took longer than init_timeout={self._settings.init_timeout_s:g} s"
+                self._outcomes.init.last = {"error_type": "TimeoutError", "message": message, "traceback": ""}
+            else:
+                self._zygote_deaths += 1
+                if self._zygote_deaths >= ZYGOTE_DEATHS_MAX:
+                    tail = self._logs[-1].tail()
+                    raise RunAbortedError(messages.zygote_died(event.status, tail))
+                self._notice("the process that workers are forked from died; starting another")
+                pool.restart_zygote()
+        if not self._plan.done:
+            self._replace_dead(pool)
+
+    def _take_death(self, death: WorkerDied, pool: WorkerPool) -> None:
+        damaged = death.channel.generation in self._damaged
+        if not damaged:
+            kinds = read_all(self._outcomes, self._gather, death.channel, death.worker, death.exit.pid)
+            if "init_failed" in kinds:
+                return
+            damaged = "damaged" in kinds
+        self._worker_deaths += 1
+        blamed = self._outcomes.bury(
+            death, damaged=damaged, run_timeout_s=self._settings.run_invocation_timeout_s
+        )
+        if blamed:
+            return
+        if death.was_ready:
+            self._idle_deaths += 1
+            if self._idle_deaths > max(5, 3 * pool.spec.worker_count):
+                raise RunAbortedError(messages.keep_dying(self._idle_deaths, death))
+        else:
+            trouble = self._outcomes.init
+            trouble.in_a_row += 1
+            if not (death.timed_out and trouble.last):
+                trouble.last = messages.describe_init_death(death)
+
+    def _replace_dead(self, pool: WorkerPool) -> None:
+        """Start a worker in every empty slot that is needed, unless none ever gets ready."""
+        trouble = self._outcomes.init
+        for slot in pool.slots[: self._plan.mini_batch_count]:
+            if slot.asked_for or slot.number in self._given_up:
+                continue
+            if trouble.in_a_row >= INIT_FAILURES_MAX:
+                if not any(other.ready and other.asked_for for other in pool.slots):
+                    raise EntryScriptError(
+                        messages.init_failed(trouble.in_a_row, trouble.last),
+                        hint=f"fix init(), then run the same command again; worker output: {self._logs[0].path.parent}",
+                    )
+                self._given_up.add(slot.number)
+                self._notice(f"worker {slot.number} never got ready and is given up: {trouble.last.get('message', '')}")
+                continue
+            pool.start_worker(slot.number)
+
+    # Stopping early
+
+    def _check_stop(self, pool: WorkerPool) -> None:
+        if self._stop.level == StopLevel.NONE:
+            return
+        if self._stop.level == StopLevel.DRAIN:
+            self._drain(pool)
+        raise InterruptedRunError(
+            f"stopped with {self._plan.succeeded_item_count:,} of {self._plan.item_count:,} items done",
+            signal_number=self._stop.signal_number,
+        )
+
+    def _drain(self, pool: WorkerPool) -> None:
+        """Let mini-batches in flight finish, within reason."""
+        watch = Watch(1.0)
+        while (
+            any(slot.asked_for and slot.channel.in_flight for slot in pool.slots)
+            and self._stop.level < StopLevel.NOW
+            and watch.look(0, self._clock.monotonic()) < GRACE_S
+        ):
+            for event in pool.wait():
+                if isinstance(event, WorkerDied):
+                    self._take_death(event, pool)
+            self._collect(pool)
+
+    def _abort(self, pool: WorkerPool, reason: str) -> NoReturn:
+        self._drain(pool)
+        self._failures.close()
+        raise RunAbortedError(
+            messages.aborted(reason, self._outcomes, self._job.state_folder / "failed.jsonl"),
+            hint="raise the threshold or fix the cause, then run the same command again",
+        )
+
+    # The end
+
+    def _shut_down(self, pool: WorkerPool) -> None:
+        """Let every worker run shutdown() and end."""
+        pool.stop_workers()
+        watch = Watch(1.0)
+        limit_s = max(GRACE_S, self._settings.run_invocation_timeout_s)
+        while pool.alive_count and watch.look(0, self._clock.monotonic()) < limit_s:
+            for event in pool.wait():
+                if isinstance(event, WorkerDied) and event.was_ready and event.exit.exit_code != 0:
+                    self._notice(messages.bad_shutdown(event))
+        if pool.alive_count:
+            self._notice(f"shutdown() took longer than {limit_s:g} s in {pool.alive_count} workers, which were killed")
+
+    def _finish(self, listing: Listing) -> Receipt:
+        self._failures.close()
+        if self._segment is not None:
+            self._segment.finish()
+        plan, counts, job = self._plan, self._gather.counts, self._job
+        self._phase("finish")
+        receipt = Receipt(
+            step=job.step,
+            run_id=job.run_id,
+            items_in=listing.item_count,
+            succeeded=plan.succeeded_item_count,
+            failed=plan.failed_item_count,
+            mini_batches=plan.mini_batch_count,
+            failed_mini_batches=plan.failed_mini_batch_count,
+            rows_out=counts.rows if self._segment is not None else 0,
+            surplus=counts.surplus,
+            output=job.output_name,
+            output_size=0 if self._segment is None else self._segment.size,
+            output_checksum="" if self._segment is None else self._segment.checksum,
+            workers=min(job.workers, plan.mini_batch_count),
+            elapsed_s=self._clock.monotonic() - self._started_s,
+            attempts=plan.attempts,
+            worker_deaths=self._worker_deaths,
+            details={
+                "timings": self._timings,
+                "skipped_hidden": listing.skipped_hidden,
+                "skipped_special": listing.skipped_special,
+            },
+        )
+        if not receipt.balances():
+            raise InternalError(f"the receipt does not balance: {receipt}")
+        write_receipt(job.state_folder / "receipt.json", receipt)
+        self._tell(plan.succeeded_item_count, plan.failed_item_count, plan.item_count)
+        return receipt
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+        if self._segment is not None:
+            self._segment.close()
+        self._failures.close()
+        for log in self._logs:
+            log.close()
+        shutil.rmtree(self._job.state_folder / "scratch", ignore_errors=True)
+
+    # Small things
+
+    def _make_folders(self) -> None:
+        logs = self._job.state_folder / "logs"
+        shutil.rmtree(logs, ignore_errors=True)
+        logs.mkdir(mode=0o700, parents=True)
+        names = [f"worker-{number}.log" for number in range(self._job.workers)]
+        self._logs = [WorkerLog(logs / name) for name in [*names, "import.log"]]
+
+    def _make_pool(self) -> WorkerPool:
+        return WorkerPool(
+            worker_spec(self._job),
+            pool_limits(self._job),
+            logs=self._logs[:-1],
+            zygote_log=self._logs[-1],
+            clock=self._clock,
+        )
+
+    def _phase(self, name: str, *, once: bool = False) -> None:
+        if once and name in self._timings:
+            return
+        now_s = self._clock.monotonic()
+        self._timings[name] = now_s - self._phase_s
+        self._phase_s = now_s
+
+    def _progress(self, pool: WorkerPool, listing: Listing) -> None:
+        if self._clock.monotonic() - self._told_s >= PROGRESS_S:
+            plan = self._plan
+            note = "" if any(slot.ready for slot in pool.slots) else "starting workers"
+            self._tell(plan.succeeded_item_count, plan.failed_item_count, listing.item_count, note=note)
+
+    def _tell(self, done: int, failed: int, total: int | None, *, note: str = "") -> None:
+        self._told_s = self._clock.monotonic()
+        workers = 0 if self._pool is None else sum(slot.ready and slot.asked_for for slot in self._pool.slots)
+        elapsed_s = self._told_s - self._started_s
+        self._on_event(StepProgress(self._job.step, done, failed, total, workers, elapsed_s, note))
+
+    def _notice(self, message: str) -> None:
+        self._on_event(Notice(message, self._job.step))
+

@@ -1,0 +1,58 @@
+"""From a job to what plan, pool and gather are made with.  Pure, but for reading the environment."""
+
+from __future__ import annotations
+
+import os
+
+from batchflow.parallel.values import ParallelJob
+from batchflow.plan import Policy
+from batchflow.pool.pool import PoolLimits
+from batchflow.worker.capture import THREAD_VARIABLES
+from batchflow.worker.spec import WorkerSpec
+
+
+def worker_spec(job: ParallelJob) -> WorkerSpec:
+    settings = job.settings
+    variables = dict(os.environ) | dict(settings.environment_variables)
+    return WorkerSpec(
+        kind="script",
+        worker_count=job.workers,
+        folder=str(job.folder),
+        environment=settings.environment_variables,
+        thread_environment={name: variables[name] for name in THREAD_VARIABLES if name in variables},
+        cores=job.cores,
+        logging_level=settings.logging_level,
+        gpus_per_worker=settings.gpus_per_worker,
+        script=str(settings.entry_script),
+        source_directory=str(settings.source_directory),
+        arguments=job.arguments,
+        step=job.step,
+        run_id=job.run_id,
+        dataset=settings.over,
+        output_folder=None if job.output_folder is None else str(job.output_folder),
+        scratch_folder=str(job.state_folder / "scratch"),
+        output_format=settings.output_format,
+        delimiter=settings.delimiter,
+        newline=settings.newline,
+        items=settings.items,
+        max_result_size=settings.max_result_size,
+    )
+
+
+def pool_limits(job: ParallelJob) -> PoolLimits:
+    settings = job.settings
+    return PoolLimits(
+        init_timeout_s=settings.init_timeout_s,
+        run_timeout_s=settings.run_invocation_timeout_s,
+        max_result_size=settings.max_result_size,
+    )
+
+
+def plan_policy(job: ParallelJob, item_count: int, mini_batch_count: int) -> Policy:
+    settings = job.settings
+    return Policy(
+        attempts_max=settings.run_max_try,
+        failed_items_limit=settings.error_threshold.limit(item_count),
+        failed_mini_batches_limit=settings.mini_batch_error_threshold.limit(mini_batch_count),
+        failed_percent_limit=settings.allowed_failed_percent,
+    )
