@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +30,3 @@ class Options:
         if self.peers is None:
             return peers
         return tuple(peer for peer in peers if peer in self.peers or peer == "batchflow")
-
-
-def usable_cpus() -> int:
-    return len(os.sched_getaffinity(0))

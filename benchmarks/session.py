@@ -17,13 +17,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from batchflow.cpus import available_cpus
+from batchflow.worker.capture import THREAD_VARIABLES
 from benchmarks import data
 from benchmarks.load import Observed, foreign_share, observe
-from benchmarks.options import Options, usable_cpus
+from benchmarks.options import Options
 from benchmarks.values import Expectation, Run, Scenario, ScenarioResult, Task, Variant, VariantResult
 
 CHUNKED = ("pool", "pool-unordered", "executor", "joblib")
-THREAD_CAPS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 ROUND_FACTOR_MAX = 2
 
 
@@ -167,8 +168,8 @@ def make_task(scenario: Scenario, variant: Variant, scratch: Path) -> Task:
 
 def ask(task: Task, *, sample: bool) -> tuple[Observed, dict[str, Any]]:
     """Run the peer process; threads are capped to CPUs ÷ workers, a lone loop may use them all."""
-    threads = max(1, usable_cpus() // (1 if task.peer == "loop" else task.workers))
-    environment = os.environ | dict.fromkeys(THREAD_CAPS, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    threads = max(1, available_cpus() // (1 if task.peer == "loop" else task.workers))
+    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "2"}
     command = [sys.executable, "-m", "benchmarks.peer", json.dumps(asdict(task))]
     observed = observe(command, environment, Path(task.output).parent, sample=sample)
     if observed.exit_code != 0:

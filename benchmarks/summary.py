@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from batchflow.cpus import available_cpus
 from benchmarks.figures import fit_cost, pair_ratios, spread
 from benchmarks.values import Metric, Run, ScenarioResult, VariantResult
 
@@ -116,7 +117,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": models[0] if models else platform.machine(),
         "cpus": os.cpu_count(),
-        "cpus_usable": len(os.sched_getaffinity(0)),
+        "cpus_usable": available_cpus(),
         "memory_bytes": psutil.virtual_memory().total,
         "kernel": platform.release(),
         "python": platform.python_version(),

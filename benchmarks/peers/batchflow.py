@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 from batchflow.control import StopRequest
+from batchflow.cpus import available_cpus
+from batchflow.data import list_files
 from batchflow.parallel.runner import run_parallel_step
 from batchflow.parallel.values import ParallelJob
 from batchflow.workflow.values import ParallelSettings
@@ -17,11 +19,16 @@ from benchmarks.peers.base import entry_function, load
 from benchmarks.values import Task
 
 
-def run_step(task: Task) -> Outcome:
-    """The folder's files through the entry script into the output file; the phases are the step's own timings."""
+def run_step(task: Task, *, manifest: bool = False) -> Outcome:
+    """The folder's files through the entry script into the output file; the phases are the step's own timings.
+
+    ``manifest``: record size and modification time of every file first, as ``batchflow run`` does before a step.
+    """
     job = make_job(task)
     cpu_s = own_cpu_s()
     begin = time.perf_counter()
+    if manifest:
+        list_files(job.patterns, stat=True)
     receipt = run_parallel_step(job, on_event=lambda event: None, stop=StopRequest())
     whole = time.perf_counter() - begin
     return Outcome({**receipt.details["timings"], "whole": whole}, own_cpu_s() - cpu_s)
@@ -52,6 +59,7 @@ def make_job(task: Task) -> ParallelJob:
         output_name=task.output,
         output_folder=None,
         workers=task.workers,
+        cores=available_cpus(),
     )
 
 

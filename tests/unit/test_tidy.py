@@ -20,6 +20,7 @@ FUNCTION_LINES_MAX = 60
 LAYERS = {
     "errors": 0,
     "clock": 0,
+    "cpus": 0,
     "control": 0,
     "_core": 0,
     "model": 1,
@@ -41,6 +42,7 @@ FACE_LAYER = 8
 
 PRINTING = ("batchflow/cli/", "batchflow/__main__.py")
 SHELL = ("batchflow/runner/steps.py",)
+SHELLS = {"sh", "bash", "/bin/sh", "/bin/bash"}
 PICKLING = ("batchflow/pool/", "batchflow/worker/")
 FORKING = ("batchflow/worker/zygote.py", "batchflow/worker/guard.py")
 """Programs of one thread that were exec'd for the purpose."""
@@ -129,6 +131,8 @@ def banned_calls(path: str, text: str) -> Iterator[str]:
             for module in modules:
                 if module.split(".")[0] in PICKLES and not path.startswith(PICKLING):
                     yield f"{path}:{node.lineno}: {module} only where functions and results of map travel"
+        elif isinstance(node, ast.Constant) and node.value in SHELLS and not path.startswith(SHELL):
+            yield f"{path}:{node.lineno}: {node.value} only for the commands of run steps"
 
 
 def banned_call(path: str, node: ast.Call) -> Iterator[str]:
@@ -143,8 +147,8 @@ def banned_call(path: str, node: ast.Call) -> Iterator[str]:
         yield f"{path}:{node.lineno}: {name}()"
     for keyword in node.keywords:
         constant = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
-        if keyword.arg == "shell" and not constant and not path.startswith(SHELL):
-            yield f"{path}:{node.lineno}: shell= only for the commands of run steps"
+        if keyword.arg == "shell" and not constant and name.startswith("subprocess."):
+            yield f"{path}:{node.lineno}: shell=, write the words as a list"
 
 
 def impure_tests(path: str, text: str) -> Iterator[str]:
@@ -310,8 +314,9 @@ def test_an_import_that_goes_down_or_stays_is_allowed(path, text):
     ("text", "complaint"),
     [
         ("print('x')", "print() only"),
-        ("import subprocess\nsubprocess.run('ls', shell=True)", "shell= only"),
-        ("import subprocess\nsubprocess.run('ls', shell=flag)", "shell= only"),
+        ("import subprocess\nsubprocess.run('ls', shell=True)", "shell=,"),
+        ("import subprocess\nsubprocess.run('ls', shell=flag)", "shell=,"),
+        ("import subprocess\nsubprocess.run(['/bin/sh', '-c', 'ls'])", "/bin/sh only"),
         ("def f():\n    import pickle", "pickle only"),
         ("from cloudpickle import dumps", "cloudpickle only"),
         ("import os\nos.fork()", "os.fork() only"),
