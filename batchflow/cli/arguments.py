@@ -17,6 +17,8 @@ from batchflow.cli.help import EXAMPLES, TOP_HELP, VERBS
 from batchflow.errors import UsageError
 
 _WORKFLOW_NAMES = ("workflow.toml", "batchflow.toml")
+_LATER = ("--profile", "--retries", "-U", "--until", "-O", "--omit-from", "-t", "--touch", "-p", "--printshellcmds")
+"""What Snakemake users type and batchflow does not do yet."""
 DAG_FORMATS = ("tree", "mermaid", "dot", "json")
 
 
@@ -81,6 +83,10 @@ def parse(argv: Sequence[str]) -> Arguments:
     if options.help:
         return Arguments(verb, help=parser.format_help())
     for one in unknown:
+        if one.split("=")[0] in _LATER:
+            raise UsageError(
+                f"option {one.split('=')[0]} is not yet supported", hint=f"{parser.prog} --help shows the options"
+            )
         near = difflib.get_close_matches(one.split("=")[0], parser.option_names(), n=1)
         raise UsageError(
             _unknown_option(one),
@@ -95,6 +101,8 @@ def _unknown_option(option: str) -> str:
 
 def _hint(argv: Sequence[str]) -> str:
     first = argv[0]
+    if first.startswith("-") and (near := difflib.get_close_matches(first, ("--version", "--help"), n=1)):
+        return f"did you mean batchflow {near[0]}?"
     if first.endswith(".toml") or first.startswith("-"):
         return "a verb comes first: batchflow run …; batchflow --help shows them all"
     near = difflib.get_close_matches(first, VERBS, n=1)
@@ -158,7 +166,7 @@ def _verb_parser(verb: str) -> _Parser:
         prog=f"batchflow {verb}",
         usage=f"batchflow {verb} {VERBS[verb].usage}".rstrip(),
         description=f"{VERBS[verb].summary}\n\n{EXAMPLES[verb]}".rstrip(),
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=24, width=100),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=24, width=80),
         allow_abbrev=False,
         add_help=False,
     )
@@ -202,7 +210,7 @@ def _add_parameter_options(parser: _Parser) -> None:
 def _add_run_options(parser: _Parser, verb: str) -> None:
     add = parser.add_argument
     if verb == "run":
-        add("-n", "--dry-run", action="store_true", help="only show what would run, and why (same as batchflow plan)")
+        add("-n", "--dry-run", action="store_true", help="only show what would run, and why (batchflow plan)")
     add("-c", "-j", "--cores", type=_cores, metavar="N", help="how many cores to use (default: all)")
     add(
         "-R",
@@ -214,7 +222,7 @@ def _add_run_options(parser: _Parser, verb: str) -> None:
         help="run STEP again, and what follows from it",
     )
     add("-f", "--force", dest="force_targets", action="store_true", help="run the targets again")
-    add("-F", "--forceall", dest="force_all", action="store_true", help="run the targets and all they depend on again")
+    add("-F", "--forceall", dest="force_all", action="store_true", help="run the targets and all they need again")
     add("-k", "--keep-going", action="store_true", help="after a failure, go on with what does not depend on it")
     add("-q", "--quiet", action="count", default=0, help="say less (-qq: only errors)")
     add("-v", "--verbose", action="count", default=0, help="say more")

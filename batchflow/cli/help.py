@@ -27,52 +27,52 @@ VERBS = {
 EXAMPLES = {
     "run": """\
 examples:
-  batchflow run                                  workflow.toml here or in a folder above
-  batchflow run workflow.toml predict            one step and what it needs
-  batchflow run --set limit=200 -c 4             another parameter, four cores
-  batchflow run -n                               what would run, and why
+  batchflow run                        workflow.toml here or in a folder above
+  batchflow run flow.toml predict      one step and what it needs
+  batchflow run --set limit=200 -c 4   another parameter, four cores
+  batchflow run -n                     what would run, and why
 
-FILE is the first argument that ends in .toml or is a folder with a workflow.toml; a TARGET is a step
-or an output.""",
+FILE is the first argument that ends in .toml or is a folder with a workflow in
+it; a TARGET is a step or an output.""",
     "plan": """\
 examples:
-  batchflow plan                                 workflow.toml here or in a folder above
-  batchflow plan workflow.toml --set limit=200   what this parameter would change
-  batchflow plan --json                          the same for a program""",
+  batchflow plan                       workflow.toml here or in a folder above
+  batchflow plan --set limit=200       what this parameter would change
+  batchflow plan --json                the same for a program""",
     "check": """\
 examples:
-  batchflow check workflow.toml
-  batchflow check --json                         every problem with its line and column""",
+  batchflow check flow.toml
+  batchflow check --json               every problem with its line and column""",
     "list": """\
 examples:
   batchflow list
-  batchflow list workflow.toml --json""",
+  batchflow list flow.toml --json""",
     "dag": """\
 examples:
-  batchflow dag                                  a tree in the terminal
+  batchflow dag                        a tree in the terminal
   batchflow dag --format dot | dot -Tsvg > dag.svg""",
     "status": """\
 examples:
   batchflow status
-  batchflow status workflow.toml --json""",
+  batchflow status flow.toml --json""",
     "schema": """\
 examples:
   batchflow schema -o workflow.schema.json""",
     "init": """\
 examples:
-  batchflow init                                 here
+  batchflow init                       here
   batchflow init digits && cd digits && batchflow run""",
 }
 
 TOP_HELP = "\n".join(
     [
-        "Batch inference on all of this machine: every answer exactly once, whatever crashes.",
+        "Batch inference on all of this machine: every answer once, whatever crashes.",
         "",
         "examples:",
-        "  batchflow init digits && cd digits             a small workflow to start from",
-        "  batchflow run                                  run workflow.toml of this folder",
-        "  batchflow run workflow.toml --set limit=200    another file, another parameter",
-        "  batchflow plan                                 what would run, and why",
+        "  batchflow init digits && cd digits   a small workflow to start from",
+        "  batchflow run                        run workflow.toml of this folder",
+        "  batchflow run flow.toml --set n=200  another file, another parameter",
+        "  batchflow plan                       what would run, and why",
         "",
         "usage: batchflow VERB [FILE] [options]",
         "",
@@ -83,7 +83,8 @@ TOP_HELP = "\n".join(
         "  -h, --help     this help; batchflow VERB --help for a verb's options",
         "  -V, --version  the version",
         "",
-        "exit codes: 0 done, or nothing to do · 1 a step failed · 2 command line · 3 workflow file",
-        "  4 the machine gave out · 5 a bug in batchflow · 6 refused · 128+n ended by signal n",
+        "exit codes: 0 done, or nothing to do; 1 a step failed; 2 command line;",
+        "  3 workflow file; 4 the machine gave out; 5 a bug in batchflow; 6 refused;",
+        "  128+n ended by signal n",
     ]
 )

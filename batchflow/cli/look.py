@@ -10,14 +10,14 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchflow.cli.arguments import Arguments
 from batchflow.cli.backend import Backend
 from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree, json_text
-from batchflow.cli.plans import JSON_VERSION, list_json, list_lines, step_json
+from batchflow.cli.plans import JSON_VERSION, list_json, list_lines, position_json, step_json
 from batchflow.cli.streams import write_data
-from batchflow.cli.text import count, duration, safe_text, short_path
+from batchflow.cli.text import count, duration, redact, safe_text, short_path
 from batchflow.errors import ResourceError, WorkflowError
 
 if TYPE_CHECKING:
@@ -46,10 +46,27 @@ def check(arguments: Arguments, backend: Backend) -> int:
     try:
         workflow = load(arguments, backend)
     except WorkflowError as error:
-        write_data(json_text({"version": JSON_VERSION, "ok": False, "report": str(error)}))
+        write_data(json_text({"version": JSON_VERSION, "ok": False} | problems_json(error)))
         return error.exit_code
     write_data(json_text({"version": JSON_VERSION, "ok": True, "workflow": str(workflow.path)}))
     return 0
+
+
+def problems_json(error: WorkflowError) -> dict[str, Any]:
+    """The whole report, and each problem with its place if the error knows them."""
+    from batchflow.workflow.diagnostics import WorkflowFileError
+
+    problems = [
+        {
+            "code": one.code,
+            "message": one.message,
+            "hint": one.hint,
+            "origin": one.origin,
+            "position": None if one.position is None else position_json(one.position),
+        }
+        for one in (error.diagnostics if isinstance(error, WorkflowFileError) else ())
+    ]
+    return {"problems": problems, "report": redact(str(error))}
 
 
 def list_steps(arguments: Arguments, backend: Backend) -> int:

@@ -53,14 +53,21 @@ def plan_json(plan: WorkflowPlan, workflow: Workflow) -> dict[str, Any]:
 
 
 def _reason_json(reason: Reason) -> dict[str, Any]:
-    position = reason.position
     return {
         "kind": reason.kind,
         "name": reason.name,
         "old": reason.old,
         "new": reason.new,
-        "position": position
-        and {"path": str(position.path), "line": position.line, "column": position.column, "length": position.length},
+        "position": None if reason.position is None else position_json(reason.position),
+    }
+
+
+def position_json(position: Position) -> dict[str, Any]:
+    return {
+        "path": str(position.path),
+        "line": position.line,
+        "column": position.column,
+        "length": position.length,
     }
 
 

@@ -9,10 +9,9 @@ import re
 import signal
 from pathlib import Path
 
-# C0 without tab and newline, DEL, C1, the marks that turn the direction of text, and the two Unicode line ends.
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+# C0 without tab and newline, DEL, C1, marks without width or that turn the direction of text, the two Unicode line
+# ends, and the bytes of names that are not UTF-8.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _URL_PASSWORD = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+@")
 _SECRET_VALUE = re.compile(
     r"((?:[?&;]sig|AccountKey|SharedAccessKey|[?&]X-Amz-(?:Signature|Credential|Security-Token))=)[^&;\s\"']+",

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from unit.cli.cli_fakes import make_plan, make_receipt, make_step, make_workflow
+
+from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree, json_text
+from batchflow.cli.look import rendered, status_row
+from batchflow.cli.plans import list_json, list_lines, plan_json, plan_lines, record_json
+from batchflow.runner.values import RunRecord, StepPlan, StepRecord, WorkflowPlan
+
+W = Path("/w")
+
+
+def test_a_plan_shows_each_step_with_its_reasons_old_and_new() -> None:
+    assert plan_lines(make_plan(), W) == [
+        "predict: will run",
+        "  parameter changed limit: 200 → 500 (workflow.toml:6:13)",
+        "  output missing result",
+        "evaluate: will run",
+        "  upstream predict",
+        "up to date: prepare",
+        "2 of 3 steps would run; nothing was changed",
+    ]
+
+
+def test_an_empty_plan_is_one_line() -> None:
+    plan = WorkflowPlan((StepPlan("a", ()), StepPlan("b", ())))
+    assert plan_lines(plan, W) == ["nothing to do: 2 steps are up to date (a, b)"]
+
+
+def test_a_plan_as_json() -> None:
+    value = plan_json(make_plan(), make_workflow(W))
+    assert (value["version"], value["workflow"]) == (1, "/w/workflow.toml")
+    assert [step["stale"] for step in value["steps"]] == [False, True, True]
+    assert value["steps"][1]["reasons"][0] == {
+        "kind": "parameter_changed",
+        "name": "limit",
+        "old": "200",
+        "new": "500",
+        "position": {"path": "/w/workflow.toml", "line": 6, "column": 13, "length": 1},
+    }
+    assert value["steps"][2]["reasons"][0]["position"] is None
+
+
+def test_the_list_shows_help_kinds_and_parameters_with_their_origin() -> None:
+    assert list_lines(make_workflow(W), W) == [
+        "digits (workflow.toml)",
+        "steps (* built by default):",
+        "  prepare    run       Unpack the images",
+        "  predict    parallel",
+        "  evaluate*  call",
+        "parameters (--set NAME=VALUE):",
+        "  limit  int  500 (--set; default 200)  number of images",
+    ]
+
+
+def test_parameter_values_are_written_as_in_toml() -> None:
+    workflow = make_workflow(W)
+    limit = workflow.params["limit"]
+    params = {
+        "flag": replace(limit, name="flag", value=True, origin="default", help=""),
+        "names": replace(limit, name="names", value=["a", ""], origin="default", help=""),
+    }
+    assert list_lines(replace(workflow, params=params), W)[-2:] == ["  flag   int  true", "  names  int  [a, '']"]
+
+
+def test_the_list_as_json_hides_passwords() -> None:
+    workflow = make_workflow(W)
+    url = replace(workflow.params["limit"], value="https://u:pw@h/", default=["https://u:pw@h/", 3])
+    value = list_json(replace(workflow, params={"limit": url}))
+    assert value["params"][0]["value"] == "https://***@h/"
+    assert value["params"][0]["default"] == ["https://***@h/", 3]
+    assert value["steps"][2]["dependencies"] == ["predict", "prepare"]
+
+
+def test_the_tree_hangs_what_a_step_needs_below_it_and_repeats_nothing() -> None:
+    assert rendered(graph_tree(make_workflow(W))).splitlines() == [
+        "digits",
+        "└── evaluate (call)",
+        "    ├── predict (parallel)",
+        "    │   └── prepare (run)",
+        "    └── prepare (run)",
+    ]
+
+
+def test_a_part_of_the_tree_that_was_drawn_is_only_mentioned_again() -> None:
+    workflow = make_workflow(W)
+    steps = {**workflow.steps, "report": make_step("report", W, "run", ("predict",))}
+    assert rendered(graph_tree(replace(workflow, steps=steps))).splitlines()[-2:] == [
+        "└── report (run)",
+        "    └── predict (parallel) (above)",
+    ]
+
+
+def test_a_chain_longer_than_the_recursion_limit_is_drawn() -> None:
+    names = [f"s{index}" for index in range(3_000)]
+    steps = {name: make_step(name, W, "run", (names[index - 1],) if index else ()) for index, name in enumerate(names)}
+    assert graph_tree(replace(make_workflow(W), steps=steps)).children[0].children
+
+
+def test_mermaid_has_numbered_ids_and_arrows_along_the_data() -> None:
+    assert graph_mermaid(make_workflow(W)).splitlines() == [
+        "flowchart TD",
+        '    s0["prepare<br/>run"]',
+        '    s1["predict<br/>parallel"]',
+        '    s2["evaluate<br/>call"]',
+        "    s0 --> s1",
+        "    s1 --> s2",
+        "    s0 --> s2",
+    ]
+
+
+def test_dot_quotes_every_name() -> None:
+    workflow = replace(make_workflow(W), name='a "b" \\')
+    assert graph_dot(workflow).splitlines() == [
+        'digraph "a \\"b\\" \\\\" {',
+        '  "prepare" [shape=box];',
+        '  "predict" [shape=box];',
+        '  "evaluate" [shape=box];',
+        '  "prepare" -> "predict";',
+        '  "predict" -> "evaluate";',
+        '  "prepare" -> "evaluate";',
+        "}",
+    ]
+
+
+def test_json_is_ascii_whatever_the_names() -> None:
+    value = graph_json(replace(make_workflow(W), name="ü"))
+    assert value["steps"][1] == {"step": "predict", "kind": "parallel", "dependencies": ["prepare"]}
+    assert json.loads(json_text({"name": "\u202e\x1b"})) == {"name": "\u202e\x1b"}
+    assert json_text({"name": "\u202e\x1b"}).isascii()
+
+
+def test_a_record_as_json_has_receipts_and_paths() -> None:
+    step = StepRecord("predict", "done", 7.5, {"predictions": W / "p.csv"}, make_receipt())
+    value = record_json(RunRecord("r1", W / "flow.toml", 0, 8.0, {"predict": step}))
+    assert json.loads(json_text(value)) == value
+    assert value["steps"]["predict"]["outputs"] == {"predictions": "/w/p.csv"}
+    assert value["steps"]["predict"]["receipt"]["items_in"] == 10_000
+
+
+def test_a_row_of_the_status_table(tmp_path: Path) -> None:
+    output = tmp_path / "p.csv"
+    output.touch()
+    record = StepRecord("predict", "up_to_date", 7.5, {"predictions": output}, make_receipt(failed=2))
+    now = output.stat().st_mtime + 7_500
+    assert status_row("predict", record, tmp_path, now) == (
+        "predict",
+        "up to date",
+        "10,000",
+        "2",
+        "10,000",
+        "2 h 5 min",
+        "p.csv",
+    )
+    assert status_row("a", StepRecord("a", "never_run", 0, {}), tmp_path, now) == ("a", "never run", "", "", "", "", "")
