@@ -104,6 +104,7 @@ def flipped(content: bytes, bit: int) -> bytes:
         (b"<html>please log in</html>", r"/a/labels\.gz: damaged gzip file"),
         (b"", r"/a/labels\.gz: offset 0: the gzip file ends too early"),
     ],
+    ids=["404", "cut", "short", "other", "crc", "twice", "bomb", "large", "html", "empty"],
 )
 def test_a_bad_answer_leaves_nothing_and_the_next_mirror_is_tried(tmp_path, mirror, content, problem) -> None:
     if content is not None:
@@ -216,6 +217,7 @@ def test_the_step_reads_a_folder(tmp_path) -> None:
         (idx_images(5, 8, 8), idx_labels(5), r"train-images-idx3-ubyte\.gz: expected images of 28 x 28, got 8 x 8"),
         (idx_labels(5), idx_labels(5), r"train-images-idx3-ubyte\.gz: offset \d+: "),
     ],
+    ids=["counts", "size", "kind"],
 )
 def test_the_step_refuses_files_that_do_not_belong_together(tmp_path, images, labels, message) -> None:
     write_source(tmp_path, images, labels)

@@ -42,8 +42,9 @@ def test_files_are_read(tmp_path) -> None:
         (IMAGES[:4] + bytes(12), r"x: offset 4: holds no values"),
         (IMAGES[:4] + b"\xff" * 12 + IMAGES[16:], r"promises 4,294,967,295 x 4,294,967,295 x 4,294,967,295 values"),
     ],
+    ids=["empty", "header", "labels", "floats", "gzip", "one less", "no values", "one more", "0 and more", "0", "huge"],
 )
-def test_what_does_not_fit_is_refused(content, message) -> None:
+def test_what_does_not_fit_is_refused(content: bytes, message: str) -> None:
     with pytest.raises(idx.FormatError, match=message):
         idx.parse(content, "x", dimension_count=3)
 
@@ -94,6 +95,7 @@ def test_content_of_exactly_the_limit_is_read(tmp_path) -> None:
         (gzip.compress(bytes(10_000_000)), r"x\.gz: unpacks to more than 5 bytes"),
         (bytes(100_000), r"x\.gz: larger than any gzip file of 5 bytes of content"),
     ],
+    ids=["empty", "text", "one less", "header", "one more", "two members", "too much", "bomb", "large"],
 )
 def test_a_bad_gzip_file_is_refused(tmp_path, packed, message) -> None:
     (tmp_path / "x.gz").write_bytes(packed)
