@@ -37,7 +37,7 @@ class Parameter:
     default: ParameterValue | None
     help: str
     origin: str
-    """Where the value came from: ``"default"``, ``"--set"``, ``"params FILE"``, ``"environment NAME"``, ``"python"``."""
+    """Where the value came from: ``default``, ``--set``, ``params FILE``, ``environment NAME`` or ``python``."""
     position: Position
 
 

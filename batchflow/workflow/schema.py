@@ -1,0 +1,264 @@
+"""The shape of a workflow file: pydantic models, strict, and the JSON Schema that editors complete from.
+
+The models see a tree whose references are already filled in.  They know nothing of paths, names or other steps, and
+convert durations, sizes and thresholds to the values of ``quantities``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from batchflow.workflow import quantities
+from batchflow.workflow.values import Threshold
+
+NAME_PATTERN = r"^[a-z0-9_-]{1,64}$"
+PARAMETER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+REFERENCE_SCHEMA = {"type": "string", "pattern": r"^\$\{[^{}]+\}$", "description": "a reference such as ${params.x}"}
+
+
+def is_name(text: str) -> bool:
+    """Whether a step, dataset, model, input or output may have this name."""
+    return re.fullmatch(NAME_PATTERN[1:-1], text) is not None
+
+
+class Referable:
+    """In the JSON Schema the value may also be a string that is only a reference."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(schema), REFERENCE_SCHEMA]}
+
+
+def _quantity(parse: Callable[[object], Any]) -> PlainValidator:
+    def validate(value: object) -> object:
+        try:
+            return parse(value)
+        except quantities.QuantityError as error:
+            raise PydanticCustomError(error.code, "{message}", {"message": error.message, "hint": error.hint}) from None
+
+    return PlainValidator(validate)
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Duration: TypeAlias = Annotated[
+    float,
+    _quantity(quantities.parse_duration),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}], "examples": [60, "2 min"]}
+    ),
+]
+Size: TypeAlias = Annotated[
+    int,
+    _quantity(quantities.parse_size),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}], "examples": ["256 MiB"]}),
+]
+Count: TypeAlias = Annotated[
+    Threshold,
+    _quantity(quantities.parse_threshold),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": -1}, {"type": "string"}], "examples": [0, -1, "1%"]}),
+]
+Flag: TypeAlias = Annotated[bool, Referable()]
+Name: TypeAlias = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+ParameterName: TypeAlias = Annotated[str, StringConstraints(pattern=PARAMETER_PATTERN)]
+VariableName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
+Scalar: TypeAlias = Annotated[
+    Any, WithJsonSchema({"anyOf": [{"type": kind} for kind in ("boolean", "integer", "number", "string")]})
+]
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+
+class ParameterShape(Shape):
+    """A parameter: typed, documented, overridable with --set."""
+
+    type: Literal["bool", "int", "float", "str", "path", "list"] | None = Field(
+        None, description="Type of the value; left out, it is that of the default."
+    )
+    default: Annotated[
+        Any,
+        WithJsonSchema({"anyOf": [{"type": kind} for kind in ("boolean", "integer", "number", "string", "array")]}),
+    ] = Field(None, description="Value when none is given; without it the parameter is required.")
+    min: Annotated[Any, WithJsonSchema({"type": "number"})] = Field(None, description="Smallest allowed number.")
+    max: Annotated[Any, WithJsonSchema({"type": "number"})] = Field(None, description="Largest allowed number.")
+    choices: list[Scalar] | None = Field(None, min_length=1, description="The only allowed values.")
+    pattern: str | None = Field(None, description="Regular expression that the whole text must match.")
+    help: str = Field("", description="One line for `batchflow params`.")
+
+
+class DatasetShape(Shape):
+    """Named files, listed when the step runs."""
+
+    files: Annotated[
+        Any,
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "string", "minLength": 1},
+                    {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
+                ]
+            }
+        ),
+    ] = Field(description="A pattern (`**` for any depth), a folder with `/` at the end, or a list of these.")
+
+
+class ModelShape(Shape):
+    """A named model: one local file or folder."""
+
+    path: Text = Field(description="The file or folder.")
+    sha256: Annotated[str, StringConstraints(pattern=SHA256_PATTERN)] | None = Field(
+        None, description="SHA-256 of the file's content, 64 hexadecimal digits."
+    )
+    version: str | None = Field(None, description="For the record.")
+    tags: dict[str, str] = Field(default_factory=dict, description="For the record.")
+
+
+class ParallelShape(Shape):
+    """Makes the step a parallel step: an entry script with `init()` and `run(mini_batch)`, in a pool of workers."""
+
+    entry_script: Text = Field(description="Python file that defines run(mini_batch) and, if needed, init().")
+    source_directory: Text | None = Field(None, description="Folder of the entry script; default: the workflow's.")
+    over: str | None = Field(None, description="The input that is split; default: the only one.")
+    mini_batch_size: Annotated[int, Field(ge=1, le=1_000_000_000), Referable()] = Field(
+        10, description="Files given to one run() call."
+    )
+    append_row_to: str | None = Field(None, description="The output that takes the rows; default: the only file.")
+    append_row_file_name: str | None = Field(
+        None, description="Name of the file in `append_row_to` when that is a folder; default: parallel_run_step.txt."
+    )
+    output_action: Annotated[Literal["append_row", "summary_only"], BeforeValidator(_lower), Referable()] = Field(
+        "append_row", description="append_row: run() returns rows; summary_only: it writes its own files."
+    )
+    output_format: Annotated[Literal["text", "csv", "jsonl"], Referable()] | None = Field(
+        None, description="Format of the rows; default: by the extension of the output."
+    )
+    header: Flag = Field(True, description="Whether csv begins with a header.")
+    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] | None = Field(
+        None, description="Between the fields; default: a space for text, a comma for csv."
+    )
+    newline: Annotated[Literal["error", "keep"], Referable()] = Field(
+        "error", description="What to do with a newline inside a text row."
+    )
+    order: Annotated[Literal["input", "completion"], Referable()] = Field("input", description="Order of the rows.")
+    items: Annotated[Literal["at_least", "exact", "any"], Referable()] = Field(
+        "at_least", description="How the number of returned rows is compared with the number of items."
+    )
+    error_threshold: Count = Field(
+        default_factory=lambda: Threshold(count=0), description="Failed items tolerated; -1: any number; or a %."
+    )
+    mini_batch_error_threshold: Count = Field(
+        default_factory=lambda: Threshold(count=-1), description="The same for failed mini-batches; default: -1."
+    )
+    allowed_failed_percent: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), Referable()] = Field(
+        100.0, description="Failed items tolerated, in percent, checked once everything was tried."
+    )
+    run_invocation_timeout: Duration = Field(60.0, description="For one run() call; then the worker is killed.")
+    init_timeout: Duration = Field(600.0, description="For init().")
+    progress_update_timeout: Duration | None = Field(
+        None, description="The step is aborted when nothing completes for so long."
+    )
+    run_max_try: Annotated[int, Field(ge=1, le=1000), Referable()] = Field(3, description="Attempts of a mini-batch.")
+    isolate_failures: Flag = Field(
+        True, description="Whether a failing mini-batch is halved until the bad items are known."
+    )
+    workers: Annotated[int, Field(ge=1, le=4096), Referable()] | None = Field(
+        None, description="Worker processes; default: as many as CPUs this process may use."
+    )
+    nodes: Annotated[int, Field(ge=1), Referable()] = Field(1, description="Machines.")
+    side_inputs: list[str] | None = Field(None, description="Other inputs, for `arguments` as ${inputs.NAME}.")
+    arguments: list[str] = Field(default_factory=list, description="sys.argv[1:] of the entry script.")
+    environment_variables: dict[VariableName, str] = Field(
+        default_factory=dict, description="Set in the workers before the entry script is imported."
+    )
+    logging_level: Annotated[Literal["WARNING", "INFO", "DEBUG"], Referable()] = Field(
+        "INFO", description="Level of the log of the step."
+    )
+    allow_reuse: Flag = Field(True, description="false: run the step every time.")
+    durability: Literal["full"] = Field("full", description="What a power loss may undo: nothing.")
+    max_result_size: Size = Field(256 * 1024 * 1024, description="For one mini-batch; above it the attempt has failed.")
+    gpus_per_worker: Annotated[int, Field(ge=0, le=64), Referable()] = Field(0, description="GPUs for each worker.")
+    failed_to: str | None = Field(None, description="The output that takes a copy of failed.jsonl.")
+    receipt_to: str | None = Field(None, description="The output that takes a copy of receipt.json.")
+
+
+class StepShape(Shape):
+    """One step: exactly one of `run`, `call` and `parallel`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": [kind]} for kind in ("run", "call", "parallel")]}
+    )
+
+    help: str = Field("", description="One line for `batchflow list`.")
+    run: Annotated[
+        Any,
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "string", "minLength": 1},
+                    {"type": "array", "minItems": 1, "items": {"type": "string"}},
+                ]
+            }
+        ),
+    ] = Field(None, description="A command: a string for the shell, a list without one.")
+    call: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = Field(
+        None, description="A Python function, `module:function`, called with (inputs, outputs, args)."
+    )
+    inputs: dict[Name, Text] = Field(default_factory=dict, description="What the step reads, by name.")
+    outputs: dict[Name, Text] = Field(
+        default_factory=dict, description="What the step writes, by name; a folder has `/` at the end."
+    )
+    after: list[str] = Field(default_factory=list, description="Steps that must be finished before, for side effects.")
+    args: dict[str, Any] = Field(default_factory=dict, description="Values for the function of `call`.")
+    parallel: ParallelShape | None = None
+
+
+class HeadShape(Shape):
+    """The keys of the file that are not tables."""
+
+    format: Literal[1] = Field(1, alias="schema", description="Version of this format.")
+    name: Name | None = Field(None, description="Name of the workflow; default: that of the file.")
+    default: Annotated[list[Text], Field(min_length=1)] | None = Field(
+        None, description="Steps or outputs that are built when no target is named."
+    )
+
+
+class FileShape(HeadShape):
+    """A batchflow workflow."""
+
+    model_config = ConfigDict(title="batchflow workflow")
+
+    params: dict[ParameterName, ParameterShape] = Field(
+        default_factory=dict, description="Typed values; a plain value is a parameter with this default."
+    )
+    datasets: dict[Name, DatasetShape] = Field(default_factory=dict, description="Named data.")
+    models: dict[Name, ModelShape] = Field(default_factory=dict, description="Named models.")
+    steps: dict[Name, StepShape] = Field(min_length=1, description="The steps, in any order.")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a workflow file."""
+    schema = FileShape.model_json_schema()
+    ((pattern, full),) = schema["properties"]["params"]["patternProperties"].items()
+    short = [{"type": kind} for kind in ("boolean", "number", "string", "array")]
+    schema["properties"]["params"]["patternProperties"][pattern] = {"anyOf": [full, *short]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -1,0 +1,76 @@
+"""Keys of the format that this version refuses, each with its position, instead of silently doing without them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from batchflow.workflow.diagnostics import Problems
+from batchflow.workflow.document import Document, Loc, Tree
+
+FILE_KEYS = frozenset({"profiles", "environments", "resources"})
+DATASET_KEYS = frozenset({"tables", "table", "format", "columns", "cache", "follow_symlinks", "partition_format"})
+STEP_KEYS = frozenset(
+    {"matrix", "exclude", "include", "each", "foreach", "when", "incremental", "keep", "triggers", "retries", "timeout"}
+    | {"resources", "log", "environment"}
+)
+PARALLEL_KEYS = frozenset(
+    ["partition_keys", "partition_format", "environment", "compat", "max_items_per_worker", "worker_memory", "as"]
+)
+
+
+def without_unsupported(document: Document, problems: Problems) -> Tree:
+    """The document's tree without the keys that are not yet supported; each one is reported."""
+    tree: Tree = _without(document.tree, FILE_KEYS, document, (), problems)
+    datasets = tree.get("datasets")
+    if isinstance(datasets, dict):
+        tree["datasets"] = {
+            name: _without(table, DATASET_KEYS, document, ("datasets", name), problems)
+            for name, table in datasets.items()
+        }
+    steps = tree.get("steps")
+    if isinstance(steps, dict):
+        tree["steps"] = {name: _step(table, document, ("steps", name), problems) for name, table in steps.items()}
+    return tree
+
+
+def _step(table: Any, document: Document, loc: Loc, problems: Problems) -> Any:  # noqa: ANN401
+    step = _without(table, STEP_KEYS, document, loc, problems)
+    if not isinstance(step, dict) or not isinstance(step.get("parallel"), dict):
+        return step
+    loc = (*loc, "parallel")
+    parallel = _without(step["parallel"], PARALLEL_KEYS, document, loc, problems)
+    for key, why in _unsupported_values(parallel).items():
+        problems.add("BF015", f"{why} not yet supported", document, (*loc, key))
+        del parallel[key]
+    return step | {"parallel": parallel}
+
+
+def _unsupported_values(parallel: Tree) -> dict[str, str]:
+    """Keys whose value is of a later version, with the beginning of the message."""
+    found = {}
+    nodes, size = parallel.get("nodes"), parallel.get("mini_batch_size")
+    if isinstance(nodes, int) and nodes > 1:
+        found["nodes"] = "more than one node is"
+    if parallel.get("durability") == "process":
+        found["durability"] = '`durability = "process"` is'
+    if parallel.get("output_format") in ("parquet", "arrow"):
+        found["output_format"] = f"the output format {parallel['output_format']} is"
+    if isinstance(parallel.get("over"), list):
+        found["over"] = "several inputs in `over` are"
+    if isinstance(size, str) and "$" not in size and any(unit in size.lower() for unit in ("b", "rows")):
+        found["mini_batch_size"] = "a mini_batch_size in bytes or rows is for tables, which are"
+    return found
+
+
+def _without(
+    table: Any,  # noqa: ANN401
+    keys: frozenset[str],
+    document: Document,
+    loc: Loc,
+    problems: Problems,
+) -> Any:  # noqa: ANN401
+    if not isinstance(table, dict):
+        return table
+    for key in sorted(keys & table.keys()):
+        problems.add("BF015", f"`{key}` is not yet supported", document, (*loc, key), part="key")
+    return {key: value for key, value in table.items() if key not in keys}
