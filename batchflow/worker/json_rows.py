@@ -62,10 +62,11 @@ def _line(index: int, element: object) -> str:
         text = _to_text(element)
     except (TypeError, ValueError, RecursionError):
         # The fast way met something that only we know how to write, or nobody.
-        text = _to_text(_plain_element(index, element))
+        element = _plain_element(index, element)
+        text = _to_text(element)
     if "\\ud" in text:
-        # Perhaps a lone surrogate: two of them in a row would be read back as one character.
-        encode(_to_unicode(json.loads(text)))
+        # Perhaps lone surrogates; only those of file names come back from their escapes as they were.
+        encode(_to_unicode(element))
     return text + "\n"
 
 

@@ -121,7 +121,7 @@ def type_name(kind: type) -> str:
 
 
 def article(noun: str) -> str:
-    return "an" if noun[:1].lower() in "aeio" else "a"
+    return "an" if noun.lstrip("_")[:1].lower() in {"a", "e", "i", "o"} else "a"
 
 
 def counted(count: int, noun: str) -> str:
