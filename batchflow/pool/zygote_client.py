@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,18 @@ class Message:
 
     values: dict[str, Any]
     descriptors: tuple[int, ...] = ()
+
+
+_live: weakref.WeakSet[ZygoteClient] = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    """A forked copy of the driver is not the driver: it must not keep the zygote alive, nor speak with it."""
+    for client in list(_live):
+        client.forget()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 class ZygoteClient:
@@ -70,6 +83,7 @@ class ZygoteClient:
                 os.close(descriptor)
         control.setblocking(False)
         self._control = control
+        _live.add(self)
 
     @property
     def started(self) -> bool:
@@ -117,6 +131,18 @@ class ZygoteClient:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         return Message(json.loads(payload), tuple(descriptors))
+
+    def forget(self) -> None:
+        """Let go of the zygote without ending it: it belongs to another process."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+        if self._process is not None:
+            self._process.returncode = 0  # not our child: nothing to wait for
+            self._process = None
 
     def close(self) -> int | None:
         """End the zygote and with it every worker; returns its exit status (negative: a signal)."""

@@ -53,6 +53,8 @@ class WorkerSpec:
     function: str | None = None
     """``module:qualified_name`` where the function can be imported; None: it comes pickled."""
     init: str | None = None
+    calls_pickled: bool = False
+    """Functions come with each call, pickled."""
     paths: tuple[str, ...] = ()
     """The caller's ``sys.path``, so that what it can import its workers can."""
 

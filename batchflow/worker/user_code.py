@@ -48,12 +48,12 @@ def load_user_code(spec: WorkerSpec, pickled: bytes) -> UserCode:
     """Execute the entry script, or import or unpickle the functions; raises whatever that raises."""
     if spec.kind == "script":
         return UserCode(script=load_entry_script(Path(spec.script), Path(spec.source_directory), spec.arguments))
+    function = init = None
+    if pickled or spec.calls_pickled:
+        import cloudpickle
     # What we import ourselves is imported by now, so a module of the caller's cannot take its place.
     sys.path[:] = list(dict.fromkeys([*spec.paths, *sys.path]))
-    function = init = None
     if pickled:
-        import cloudpickle
-
         function, init = cloudpickle.loads(pickled)
     return UserCode(
         function=function if spec.function is None else resolve(spec.function),
