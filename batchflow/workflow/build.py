@@ -19,8 +19,9 @@ from batchflow.workflow.diagnostics import Problems, quoted
 from batchflow.workflow.document import Document, Tree, read_document
 from batchflow.workflow.overrides import apply_overrides
 from batchflow.workflow.parameters import gather_given, resolve_parameters
+from batchflow.workflow.presence import check_presence
 from batchflow.workflow.scope import Scope
-from batchflow.workflow.steps import StepReader, check_files, check_models
+from batchflow.workflow.steps import StepReader
 from batchflow.workflow.supported import without_unsupported
 from batchflow.workflow.values import Step, Workflow
 
@@ -122,14 +123,12 @@ def _steps(tree: Tree, scope: Scope, declarations: Declarations) -> dict[str, St
         scope.problems.add("BF013", "the workflow has no steps", scope.document, loc, part="key", hint=hint)
     if not isinstance(tables, dict):
         return {}
-    read = {name: StepReader(name, table, scope, declarations).read() for name, table in tables.items()}
-    steps = {name: step for name, step in read.items() if step is not None}
-    outputs = {str(one.path): one for outputs in scope.outputs.values() for one in outputs.values() if one is not None}
-    graph.check_graph(steps, scope)
-    check_models(scope, outputs)
-    for step in steps.values():
-        check_files(step, scope, outputs)
-    return steps
+    readers = {name: StepReader(name, table, scope, declarations) for name, table in tables.items()}
+    read = {name: reader.read() for name, reader in readers.items()}
+    nodes = {name: reader.node for name, reader in readers.items()}
+    graph.check_graph(nodes, scope)
+    check_presence(nodes.values(), scope)
+    return {name: step for name, step in read.items() if step is not None}
 
 
 def _default(head: schema.HeadShape, steps: Mapping[str, Step], scope: Scope) -> tuple[str, ...]:
@@ -137,11 +136,13 @@ def _default(head: schema.HeadShape, steps: Mapping[str, Step], scope: Scope) ->
     if head.default is None:
         needed = {one for step in steps.values() for one in step.dependencies}
         return tuple(name for name in steps if name not in needed)
+    outputs = {step: [one.path for one in named.values() if one] for step, named in scope.outputs.items()}
+    if any(one is None for named in scope.outputs.values() for one in named.values()):
+        # The path of an output is not known: a target may be that one.
+        return tuple(head.default)
     for index, target in enumerate(head.default):
-        if target in scope.outputs:
-            continue
         try:
-            graph.target_step(steps, scope.folder, target)
+            graph.target_step(outputs, scope.folder, target)
         except WorkflowError as error:
             message = f"no step or output {quoted(target)} to build by default"
             scope.problems.add("BF040", message, scope.document, ("default", index), hint=error.hint)

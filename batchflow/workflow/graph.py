@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from batchflow.errors import WorkflowError
@@ -12,7 +13,19 @@ from batchflow.workflow import paths
 from batchflow.workflow.diagnostics import did_you_mean, safe_text
 from batchflow.workflow.document import Loc
 from batchflow.workflow.scope import Scope
-from batchflow.workflow.values import Output, Step, Workflow
+from batchflow.workflow.values import Input, Output, Workflow
+
+
+@dataclass(frozen=True)
+class Node:
+    """What the graph needs of a step; known even when something else in the step is wrong."""
+
+    name: str
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    after: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()
+    entry_script: Path | None = None
 
 
 def step_order(workflow: Workflow, targets: Iterable[str] = ()) -> tuple[str, ...]:
@@ -21,24 +34,22 @@ def step_order(workflow: Workflow, targets: Iterable[str] = ()) -> tuple[str, ..
     A target is a step or the path of an output, absolute or relative to the workflow's folder or the current one.
     Without targets the workflow's default ones are taken.  Raises ``WorkflowError`` for a target that is neither.
     """
-    wanted = [target_step(workflow.steps, workflow.folder, target) for target in targets]
-    if not wanted:
-        wanted = [target_step(workflow.steps, workflow.folder, target) for target in workflow.default]
+    outputs = {name: [one.path for one in step.outputs.values()] for name, step in workflow.steps.items()}
+    wanted = [target_step(outputs, workflow.folder, target) for target in tuple(targets) or workflow.default]
     needed = _ancestors({name: step.dependencies for name, step in workflow.steps.items()}, wanted)
     return tuple(_sorted({name: step.dependencies for name, step in workflow.steps.items() if name in needed}))
 
 
-def target_step(steps: Mapping[str, Step], folder: Path, target: str) -> str:
-    """The step that a target means; ``WorkflowError`` if there is none."""
-    if target in steps:
+def target_step(outputs: Mapping[str, Sequence[Path]], folder: Path, target: str) -> str:
+    """The step that a target means, of those with these outputs; ``WorkflowError`` if there is none."""
+    if target in outputs:
         return target
     candidates = {paths.absolute(target, base).rstrip("/") for base in (folder, Path.cwd())}
-    for step in steps.values():
-        for output in step.outputs.values():
-            if str(output.path) in candidates:
-                return step.name
-    shown = [os.path.relpath(one.path, folder) for step in steps.values() for one in step.outputs.values()]
-    hint = did_you_mean(target, [*steps, *shown]) or f"steps: {', '.join(steps)}"
+    for step, paths_written in outputs.items():
+        if any(str(path) in candidates for path in paths_written):
+            return step
+    shown = [os.path.relpath(path, folder) for paths_written in outputs.values() for path in paths_written]
+    hint = did_you_mean(target, [*outputs, *shown]) or f"steps: {', '.join(outputs)}"
     message = f"no step or output `{target}`"
     raise WorkflowError(f"{safe_text(message)}\nhint: {safe_text(hint)}", hint=safe_text(hint))
 
@@ -70,25 +81,25 @@ def _path_back(start: str, last: str, came_from: Mapping[str, str]) -> tuple[str
     return tuple(reversed(names))
 
 
-def check_graph(steps: Mapping[str, Step], scope: Scope) -> None:
+def check_graph(nodes: Mapping[str, Node], scope: Scope) -> None:
     """Report cycles, outputs in conflict, and inputs that are read without waiting for the step that writes them."""
-    dependencies = {name: [one for one in step.dependencies if one in steps] for name, step in steps.items()}
+    dependencies = {name: node.dependencies for name, node in nodes.items()}
     cycle = find_cycle(dependencies)
     if cycle is not None:
         message = "steps wait for each other: " + " → ".join(f"`{name}`" for name in cycle)
         if len(cycle) == 2:
             message = f"step `{cycle[0]}` waits for itself"
-        loc, needle = _edge(steps[cycle[0]], cycle[1])
+        loc, needle = _edge(nodes[cycle[0]], cycle[1])
         scope.problems.add("BF041", message, scope.document, loc, needle=needle)
     outputs = _check_outputs(scope)
-    for step in steps.values():
-        _check_reads(step, outputs, dependencies, scope)
-        _check_overwrites(step, scope)
+    for node in nodes.values():
+        _check_reads(node, outputs, dependencies, scope)
+        _check_overwrites(node, scope)
 
 
-def _edge(step: Step, dependency: str) -> tuple[Loc, str | None]:
+def _edge(step: Node, dependency: str) -> tuple[Loc, str | None]:
     """Where a step says that it waits for another, and the text to underline."""
-    for one in step.inputs.values():
+    for one in step.inputs:
         if one.producer == dependency and "." not in one.name:
             return ("steps", step.name, "inputs", one.name), f"steps.{dependency}."
     if dependency in step.after:
@@ -138,25 +149,30 @@ def _check_place(step: str, output: Output, scope: Scope) -> None:
         scope.problems.add("BF043", message, scope.document, loc)
 
 
-def _check_overwrites(step: Step, scope: Scope) -> None:
+def _check_overwrites(step: Node, scope: Scope) -> None:
     """A step's outputs must not be, or contain, what it reads or executes."""
-    read = [(f"input `{one.name}`", pattern) for one in step.inputs.values() for pattern in one.patterns]
-    if step.parallel is not None:
-        read.append(("the entry script", str(step.parallel.entry_script)))
-    for output in step.outputs.values():
+    read = [(f"input `{one.name}`", pattern) for one in step.inputs for pattern in one.patterns]
+    if step.entry_script is not None:
+        read.append(("the entry script", str(step.entry_script)))
+    for output in step.outputs:
         for what, pattern in read:
             base = paths.pattern_base(pattern)
+            is_deep = pattern.endswith("/") or "**" in pattern
+            message = None
             if paths.is_inside(base, str(output.path)):
                 message = f"output `{output.name}` would overwrite {what}"
+            elif is_deep and output.is_folder and paths.is_inside(str(output.path), base):
+                message = f"output `{output.name}` lies inside {what}, which would read it again"
+            if message is not None:
                 loc = ("steps", step.name, "outputs", output.name)
                 scope.problems.add("BF043", message, scope.document, loc)
 
 
 def _check_reads(
-    step: Step, outputs: Sequence[tuple[str, Output]], dependencies: Mapping[str, Sequence[str]], scope: Scope
+    step: Node, outputs: Sequence[tuple[str, Output]], dependencies: Mapping[str, Sequence[str]], scope: Scope
 ) -> None:
     """A step that reads what another one writes must wait for it."""
-    plain = [one for one in step.inputs.values() if one.producer is None]
+    plain = [one for one in step.inputs if one.producer is None]
     if not plain:
         return
     waits_for = _ancestors(dependencies, [step.name])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from batchflow.workflow import paths, schema, scripts
+from batchflow.workflow import paths, schema
 from batchflow.workflow.declarations import Declarations
 from batchflow.workflow.diagnostics import did_you_mean
 from batchflow.workflow.document import Loc
@@ -32,6 +31,15 @@ def read_parallel(
     return _Reader(shape, step, inputs, outputs, scope, declarations).read()
 
 
+def script_path(script: str, source_directory: str, step: Loc, declarations: Declarations) -> Path:
+    """The absolute path of an entry script, which is relative to its ``source_directory``."""
+    loc: Loc = (*step, "parallel")
+    if source_directory == ".":
+        return Path(paths.absolute(script, declarations.folder_for((*loc, "entry_script"))))
+    folder = declarations.folder_for((*loc, "source_directory"))
+    return Path(paths.absolute(script, paths.absolute(source_directory, folder)))
+
+
 class _Reader:
     def __init__(
         self,
@@ -53,7 +61,7 @@ class _Reader:
 
     def read(self) -> ParallelSettings | None:
         shape = self._shape
-        folder, script = self._entry_script()
+        folder = self._source_directory()
         over = self._over()
         append_row_to, file_name = self._append_row_to()
         output_format = self._output_format(append_row_to, file_name)
@@ -61,7 +69,9 @@ class _Reader:
         if not self._good or over is None:
             return None
         return ParallelSettings(
-            entry_script=script,
+            entry_script=script_path(
+                shape.entry_script, shape.source_directory or ".", self._loc[:2], self._declarations
+            ),
             source_directory=folder,
             over=over,
             mini_batch_size=shape.mini_batch_size,
@@ -100,25 +110,15 @@ class _Reader:
         self._scope.problems.add(code, message, self._scope.document, loc, part=part, hint=hint)
         self._good = False
 
-    def _entry_script(self) -> tuple[Path, Path]:
-        """The folder that comes first on ``sys.path`` and the script, both absolute."""
-        shape, base = self._shape, self._scope.folder
-        folder = base
-        if shape.source_directory is not None:
-            loc = (*self._loc, "source_directory")
-            folder = Path(paths.absolute(shape.source_directory, self._declarations.folder_for(loc)))
-            if not folder.is_dir():
-                self._report("BF051", f"source_directory {shape.source_directory} is not a folder", "source_directory")
-                return folder, folder
-        start = folder
-        if shape.source_directory is None:
-            start = self._declarations.folder_for((*self._loc, "entry_script"))
-        script = Path(paths.absolute(shape.entry_script, start))
-        try:
-            scripts.check_entry_script(script, os.path.relpath(script, base))
-        except scripts.ScriptFault as fault:
-            self._report(fault.code, fault.message, "entry_script", fault.hint)
-        return folder, script
+    def _source_directory(self) -> Path:
+        """The folder that comes first on ``sys.path``."""
+        source = self._shape.source_directory
+        if source is None:
+            return self._scope.folder
+        folder = Path(paths.absolute(source, self._declarations.folder_for((*self._loc, "source_directory"))))
+        if not folder.is_dir():
+            self._report("BF051", f"source_directory {source} is not a folder", "source_directory")
+        return folder
 
     def _over(self) -> str | None:
         names = list(self._inputs)

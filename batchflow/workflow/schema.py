@@ -28,6 +28,7 @@ from batchflow.workflow.values import Threshold
 
 NAME_PATTERN = r"^[a-z0-9_-]{1,64}$"
 PARAMETER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
+CALL_PATTERN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 REFERENCE_SCHEMA = {"type": "string", "pattern": r"^\$\{[^{}]+\}$", "description": "a reference such as ${params.x}"}
 
@@ -35,6 +36,11 @@ REFERENCE_SCHEMA = {"type": "string", "pattern": r"^\$\{[^{}]+\}$", "description
 def is_name(text: str) -> bool:
     """Whether a step, dataset, model, input or output may have this name."""
     return re.fullmatch(NAME_PATTERN[1:-1], text) is not None
+
+
+def is_call(text: str) -> bool:
+    """Whether a text has the form ``module:function``."""
+    return re.fullmatch(CALL_PATTERN[1:-1], text) is not None
 
 
 class Referable:
@@ -220,7 +226,7 @@ class StepShape(Shape):
             }
         ),
     ] = Field(None, description="A command: a string for the shell, a list without one.")
-    call: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = Field(
+    call: Annotated[str, StringConstraints(pattern=CALL_PATTERN)] | None = Field(
         None, description="A Python function, `module:function`, called with (inputs, outputs, args)."
     )
     inputs: dict[Name, Text] = Field(default_factory=dict, description="What the step reads, by name.")

@@ -71,7 +71,7 @@ def _report(
 ) -> None:
     kind, value, relative = error["type"], error["input"], error["loc"]
     loc = (*base, *relative)
-    if any(loc[:end] in ignored for end in range(len(base), len(loc) + 1)):
+    if kind != "extra_forbidden" and any(loc[:end] in ignored for end in range(len(base), len(loc) + 1)):
         return
     if kind == "extra_forbidden":
         key = str(relative[-1])

@@ -8,17 +8,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from batchflow.workflow import paths, schema, scripts, shapes
+from batchflow.workflow import graph, paths, schema, scripts, shapes
 from batchflow.workflow.declarations import Declarations
 from batchflow.workflow.diagnostics import did_you_mean, quoted
 from batchflow.workflow.document import Loc, Tree
-from batchflow.workflow.parallel_step import read_parallel
+from batchflow.workflow.parallel_step import read_parallel, script_path
 from batchflow.workflow.scope import IN_INPUTS, IN_SETTINGS, IN_TEMPLATES, Filler, Scope, Uses
-from batchflow.workflow.values import Input, Output, Position, Step, Template
+from batchflow.workflow.values import Input, Position, Step, Template
 
 KINDS: tuple[Literal["run", "call", "parallel"], ...] = ("run", "call", "parallel")
-_TEXTS = ("help", "call", "after")
-"""Keys in which nothing is a reference."""
 
 
 class StepReader:
@@ -33,6 +31,8 @@ class StepReader:
         self._loc: Loc = ("steps", name)
         self._uses = Uses()
         self._outputs = scope.outputs.get(name, {})
+        self.node = graph.Node(name)
+        """What is known of the step even if something in it is wrong."""
 
     def read(self) -> Step | None:
         scope = self._scope
@@ -44,27 +44,30 @@ class StepReader:
         source = filled if isinstance(self._source, dict) else self._source
         shape = shapes.check_shape(schema.StepShape, source, scope.document, self._loc, scope.problems, scope.broken)
         kind = self._kind()
-        if shape is None or kind is None:
-            return None
-        command = self._command(shape.run, templates) if kind == "run" else None
-        if kind == "call":
-            self._check_call(str(shape.call))
+        command = self._command(filled["run"], templates) if "run" in filled else None
+        after = self._after()
+        self._uses.steps |= set(after)
         good_inputs = {key: one for key, one in inputs.items() if one is not None}
         outputs = {key: one for key, one in self._outputs.items() if one is not None}
+        all_inputs = good_inputs | self._uses.inputs
+        dependencies = tuple(step for step in scope.outputs if step in self._uses.steps)
+        code = self._check_code(filled)
+        self.node = graph.Node(
+            self._name, tuple(all_inputs.values()), tuple(outputs.values()), after, dependencies, code
+        )
+        if shape is None or kind is None:
+            return None
         parallel = None
         if shape.parallel is not None and len(good_inputs) == len(inputs) and len(outputs) == len(self._outputs):
             parallel = read_parallel(shape.parallel, self._name, good_inputs, outputs, scope, self._declarations)
-        for step in self._after(shape):
-            self._uses.steps.add(step)
-        all_inputs = good_inputs | self._uses.inputs
         return Step(
             name=self._name,
             kind=kind,
             help=shape.help,
             inputs=MappingProxyType(all_inputs),
             outputs=MappingProxyType(outputs),
-            after=tuple(dict.fromkeys(shape.after)),
-            dependencies=tuple(step for step in scope.outputs if step in self._uses.steps),
+            after=after,
+            dependencies=dependencies,
             params=tuple(sorted(self._uses.params)),
             command=command,
             function=shape.call,
@@ -154,22 +157,42 @@ class StepReader:
         scope.problems.add("BF010", message, scope.document, loc, hint=hint)
         return None
 
-    def _check_call(self, target: str) -> None:
+    def _check_code(self, filled: Tree) -> Path | None:
+        """Look at the code that the step names, as far as it does; the entry script's path if it has one."""
+        call, parallel = filled.get("call"), filled.get("parallel")
+        loc: Loc = (*self._loc, "call")
+        script = None
         try:
-            scripts.check_call(target, self._scope.folder)
+            if isinstance(call, str) and schema.is_call(call):
+                scripts.check_call(call, self._scope.folder)
+            elif isinstance(parallel, dict):
+                loc = (*self._loc, "parallel", "entry_script")
+                script = self._entry_script(parallel)
+                if script is not None:
+                    scripts.check_entry_script(script, os.path.relpath(script, self._scope.folder))
         except scripts.ScriptFault as fault:
-            loc = (*self._loc, "call")
             self._scope.problems.add(fault.code, fault.message, self._scope.document, loc, hint=fault.hint)
+        return script
 
-    def _after(self, shape: schema.StepShape) -> list[str]:
+    def _entry_script(self, parallel: Tree) -> Path | None:
+        """Its path, if it is written as one; what is not is reported with the shape of the table."""
+        folder, script = parallel.get("source_directory", "."), parallel.get("entry_script")
+        if not isinstance(folder, str) or not isinstance(script, str) or not script:
+            return None
+        if any((*self._loc, "parallel", key) in self._scope.broken for key in ("entry_script", "source_directory")):
+            return None
+        return script_path(script, folder, self._loc, self._declarations)
+
+    def _after(self) -> tuple[str, ...]:
         """The steps named by ``after`` that exist; the others are reported."""
-        known = self._scope.outputs
-        for index, step in enumerate(shape.after):
+        known, declared = self._scope.outputs, self._table.get("after")
+        named = [one for one in declared if isinstance(one, str)] if isinstance(declared, list) else []
+        for index, step in enumerate(named):
             if step not in known:
                 loc = (*self._loc, "after", index)
                 hint = did_you_mean(step, known)
                 self._scope.problems.add("BF040", f"no step `{step}`", self._scope.document, loc, hint=hint)
-        return [step for step in shape.after if step in known]
+        return tuple(dict.fromkeys(step for step in named if step in known))
 
     def _checked_args(self, args: Mapping[str, Any]) -> dict[str, Template]:
         for loc, value in _leaves(args, (*self._loc, "args")):
@@ -201,48 +224,3 @@ def _leaves(value: object, loc: Loc) -> list[tuple[Loc, object]]:
     if isinstance(value, list):
         return [leaf for index, one in enumerate(value) for leaf in _leaves(one, (*loc, index))]
     return [(loc, value)]
-
-
-def check_files(step: Step, scope: Scope, outputs: Mapping[str, Output]) -> None:
-    """Report inputs and models that do not exist and that no step makes.
-
-    ``outputs`` are those of all steps, by their path without ``/`` at the end.
-    """
-    for one in step.inputs.values():
-        path = one.patterns[0]
-        if one.kind == "dataset" or one.producer is not None or _made(path, outputs):
-            continue
-        exists = Path(path).is_dir() if path.endswith("/") else os.path.lexists(path) and Path(path).exists()
-        if exists:
-            continue
-        model = next((model for model in scope.models.values() if model is not None and str(model.path) == path), None)
-        if model is not None:
-            continue
-        what = "is not a folder" if os.path.lexists(path) else "does not exist, and no step makes it"
-        loc: Loc = (*("steps", step.name), "inputs", one.name)
-        hint = _hint(path)
-        scope.problems.add("BF050", f"input `{one.name}`: {path} {what}", scope.document, loc, hint=hint)
-
-
-def check_models(scope: Scope, outputs: Mapping[str, Output]) -> None:
-    """Report models that do not exist and that no step makes."""
-    for name, model in scope.models.items():
-        if model is not None and not model.path.exists() and not _made(str(model.path), outputs):
-            message = f"model `{name}`: {model.path} does not exist, and no step makes it"
-            loc = ("models", name, "path")
-            scope.problems.add("BF054", message, scope.document, loc, hint=_hint(str(model.path)))
-
-
-def _made(path: str, outputs: Mapping[str, Output]) -> bool:
-    """Whether a path is an output of a step, or inside a folder that is one."""
-    path = path.rstrip("/")
-    candidates = [path, *map(str, Path(path).parents)]
-    return any(one in outputs and (one == path or outputs[one].is_folder) for one in candidates)
-
-
-def _hint(path: str) -> str | None:
-    parent = Path(path).parent
-    try:
-        return did_you_mean(Path(path).name, [one.name for one in parent.iterdir()][:1000])
-    except OSError:
-        return None
