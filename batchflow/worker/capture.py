@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import fcntl
 import logging
 import os
 import sys
@@ -40,17 +41,21 @@ _LINE_BUFFERED = 1
 
 
 def redirect_output(descriptor: int) -> None:
-    """Read standard input from ``/dev/null`` and write both outputs to ``descriptor``, which stays open.
+    """Read standard input from ``/dev/null`` and write both outputs to ``descriptor``, which the caller may then close.
 
     Then what Python, a C library or a subprocess prints arrives there line by line; a process that dies loses only
     the line it had begun.  Text that cannot be encoded is written with backslashes.
     """
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (descriptor, 1), (descriptor, 2)):
-        os.dup2(source, target)
-        os.set_inheritable(target, True)  # dup2 of a descriptor onto itself changes nothing
-    if null > 2:
-        os.close(null)
+    # Either may have got a number below 3, if the process was started without standard streams.
+    source = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    opened = os.open(os.devnull, os.O_RDONLY)
+    null = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 3)
+    if opened > 2:
+        os.close(opened)
+    for from_descriptor, to_descriptor in ((null, 0), (source, 1), (source, 2)):
+        os.dup2(from_descriptor, to_descriptor)
+    os.close(source)
+    os.close(null)
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
     sys.stdout, sys.stderr = _text_file(1), _text_file(2)
     vars(sys).update(__stdin__=sys.stdin, __stdout__=sys.stdout, __stderr__=sys.stderr)

@@ -46,7 +46,7 @@ def describe_failure(error: BaseException) -> FailureText:
     A traceback that consists of batchflow's frames alone is kept if the error may be a bug of ours.
     """
     return {
-        "kind": "contract" if isinstance(error, ContractError) else "exception",
+        "kind": "contract" if issubclass(type(error), ContractError) else "exception",
         "error_type": type_name(type(error)),
         "message": message_of(error),
         "traceback": user_traceback(error),
@@ -117,7 +117,7 @@ class _Report:
         return parts
 
     def _one(self, error: BaseException, depth: int) -> Iterator[str]:
-        frames = self._frames(error.__traceback__, may_be_ours=not isinstance(error, EntryScriptError))
+        frames = self._frames(error.__traceback__, may_be_ours=not issubclass(type(error), EntryScriptError))
         if frames:
             yield "Traceback (most recent call last):\n"
             yield from frames
