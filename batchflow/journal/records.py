@@ -9,7 +9,8 @@ digests    code files already parsed, by size and mtime
 ```
 
 Written only by the run that holds the workflow's lock.  A reader creates nothing and locks nothing.  Values reach SQL
-as parameters only; paths are stored as bytes, since a name need not be UTF-8.
+as parameters only: paths as bytes, since a name need not be UTF-8; everything that has parts as JSON with a checksum
+before it, so that a damaged value is noticed even where the page that holds it still looks sound.
 
 Invariant: a success is recorded after its outputs are published and durable, so a crash can only make a step run again.
 """
@@ -20,9 +21,9 @@ import contextlib
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,13 +34,12 @@ from batchflow.journal.state_folder import make_state_folder, open_private_file
 RECORDS_NAME = "records.db"
 FORMAT_VERSION = 1
 _APPLICATION_ID = 0x62666C77  # "bflw"
+_MAGIC = b"SQLite format 3\0"
 _SCHEMA = (
-    "CREATE TABLE runs (number INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, started_at TEXT NOT NULL,"
-    " params TEXT NOT NULL, exit_code INTEGER, elapsed_s REAL)",
+    "CREATE TABLE runs (number INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, run TEXT NOT NULL)",
     "CREATE TABLE attempts (number INTEGER PRIMARY KEY, run_id TEXT NOT NULL, step TEXT NOT NULL,"
-    " status TEXT NOT NULL, elapsed_s REAL NOT NULL, details TEXT NOT NULL, UNIQUE (run_id, step))",
-    "CREATE TABLE successes (step TEXT PRIMARY KEY, run_id TEXT NOT NULL, elapsed_s REAL NOT NULL,"
-    " signature TEXT NOT NULL, outputs TEXT NOT NULL, receipt TEXT)",
+    " attempt TEXT NOT NULL, UNIQUE (run_id, step))",
+    "CREATE TABLE successes (step TEXT PRIMARY KEY, success TEXT NOT NULL)",
     "CREATE TABLE claims (path BLOB PRIMARY KEY, step TEXT NOT NULL)",
     "CREATE TABLE digests (path BLOB NOT NULL, kind TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,"
     " value TEXT NOT NULL, PRIMARY KEY (path, kind))",
@@ -79,8 +79,8 @@ class PastRun:
     run_id: str
     started_at: str
     params: Mapping[str, Any]
-    exit_code: int | None
-    elapsed_s: float | None
+    exit_code: int | None = None
+    elapsed_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ class Records:
         make_state_folder(state_folder)
         path = state_folder / RECORDS_NAME
         os.close(open_private_file(path, os.O_RDWR))
+        _check_header(path)
         with _translated(path):
             connection = _connect(path, path.as_uri())
             try:
@@ -132,6 +133,7 @@ class Records:
         path = state_folder / RECORDS_NAME
         if not path.is_file() or path.stat().st_size == 0:
             return None
+        _check_header(path)
         # With no write-ahead log nobody writes, and the file can be read as it lies; SQLite would otherwise create
         # a log and its index merely to look.
         log = path.with_name(RECORDS_NAME + "-wal")
@@ -161,14 +163,13 @@ class Records:
     ) -> None:
         self.close()
 
-    def begin_run(self, run_id: str, params: Mapping[str, Any]) -> None:
-        started_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        self._write(
-            "INSERT INTO runs (run_id, started_at, params) VALUES (?, ?, ?)", (run_id, started_at, _pack(params))
-        )
-
-    def end_run(self, run_id: str, exit_code: int, elapsed_s: float) -> None:
-        self._write("UPDATE runs SET exit_code = ?, elapsed_s = ? WHERE run_id = ?", (exit_code, elapsed_s, run_id))
+    def put_run(self, run: PastRun) -> None:
+        """Record a run when it begins, and again when it ends."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO runs (run_id, run) VALUES (?, ?) ON CONFLICT (run_id) DO UPDATE SET run = excluded.run",
+                (run.run_id, _pack(asdict(run))),
+            )
 
     def put_attempt(self, attempt: Attempt) -> None:
         """Record how a step stands in a run, in place of what that run said about it before."""
@@ -180,16 +181,8 @@ class Records:
         with self._transaction():
             self._put_attempt(attempt)
             self._connection.execute(
-                "INSERT OR REPLACE INTO successes (step, run_id, elapsed_s, signature, outputs, receipt)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    success.step,
-                    success.run_id,
-                    success.elapsed_s,
-                    _pack(success.signature),
-                    _pack(success.outputs),
-                    None if success.receipt is None else _pack(success.receipt),
-                ),
+                "INSERT OR REPLACE INTO successes (step, success) VALUES (?, ?)",
+                (success.step, _pack(asdict(success))),
             )
 
     def put_claims(self, step: str, paths: Iterable[Path]) -> None:
@@ -219,25 +212,22 @@ class Records:
 
     def successes(self) -> dict[str, Success]:
         """The last success of each step that ever succeeded."""
-        rows = self._read("SELECT step, run_id, elapsed_s, signature, outputs, receipt FROM successes")
-        return {
-            row[0]: Success(
-                row[0], row[1], row[2], self._unpack(row[3]), self._unpack(row[4]), row[5] and self._unpack(row[5])
-            )
-            for row in rows
-        }
+        found = [Success(**self._unpack(text)) for (text,) in self._read("SELECT success FROM successes")]
+        return {one.step: one for one in found}
 
     def last_attempts(self) -> dict[str, Attempt]:
         """How each step ended in the last run that started it."""
         rows = self._read(
-            "SELECT run_id, step, status, elapsed_s, details FROM attempts"
-            " WHERE number IN (SELECT max(number) FROM attempts GROUP BY step)"
+            "SELECT attempt FROM attempts WHERE number IN (SELECT max(number) FROM attempts GROUP BY step)"
         )
-        return {row[1]: Attempt(*row[:4], **self._unpack(row[4])) for row in rows}
+        found = [Attempt(**self._unpack(text)) for (text,) in rows]
+        return {one.step: one for one in found}
 
     def claims(self) -> dict[Path, str]:
         """The step that writes each output path of this workflow."""
-        return {Path(os.fsdecode(path)): step for path, step in self._read("SELECT path, step FROM claims")}
+        rows = self._read("SELECT path, step FROM claims")
+        with _translated(self._path):
+            return {Path(os.fsdecode(path)): step for path, step in rows}
 
     def digests(self) -> dict[tuple[bytes, str], Digest]:
         rows = self._read("SELECT path, kind, size, mtime_ns, value FROM digests")
@@ -245,30 +235,18 @@ class Records:
 
     def runs(self, limit: int) -> tuple[PastRun, ...]:
         """The last ``limit`` runs, newest first."""
-        rows = self._read(
-            "SELECT run_id, started_at, params, exit_code, elapsed_s FROM runs ORDER BY number DESC LIMIT ?", (limit,)
-        )
-        return tuple(PastRun(row[0], row[1], self._unpack(row[2]), row[3], row[4]) for row in rows)
+        rows = self._read("SELECT run FROM runs ORDER BY number DESC LIMIT ?", (limit,))
+        return tuple(PastRun(**self._unpack(text)) for (text,) in rows)
 
     def _put_attempt(self, attempt: Attempt) -> None:
-        details = {
-            "error_type": attempt.error_type,
-            "error": attempt.error,
-            "hint": attempt.hint,
-            "receipt": attempt.receipt,
-        }
         self._connection.execute(
-            "INSERT OR REPLACE INTO attempts (run_id, step, status, elapsed_s, details) VALUES (?, ?, ?, ?, ?)",
-            (attempt.run_id, attempt.step, attempt.status, attempt.elapsed_s, _pack(details)),
+            "INSERT OR REPLACE INTO attempts (run_id, step, attempt) VALUES (?, ?, ?)",
+            (attempt.run_id, attempt.step, _pack(asdict(attempt))),
         )
 
     def _read(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         with _translated(self._path):
             return self._connection.execute(statement, values).fetchall()
-
-    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
-        with _translated(self._path):
-            self._connection.execute(statement, values)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -282,18 +260,21 @@ class Records:
             self._connection.execute("COMMIT")
 
     def _unpack(self, text: str) -> dict[str, Any]:
-        try:
-            value = json.loads(text)
-        except (ValueError, TypeError) as error:
-            raise _damaged(self._path, "a value in it cannot be read") from error
-        if not isinstance(value, dict):
-            raise _damaged(self._path, "a value in it has the wrong type")
+        checksum, _, body = str(text).partition(" ")
+        if checksum != _checksum(body):
+            raise _damaged(self._path, "the checksum of a value in it is wrong")
+        value: dict[str, Any] = json.loads(body)
         return value
 
 
 def _pack(value: object) -> str:
     # ASCII only: a name that is not UTF-8 holds surrogates, which SQLite's text would refuse.
-    return json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    body = json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return f"{_checksum(body)} {body}"
+
+
+def _checksum(body: str) -> str:
+    return f"{zlib.crc32(body.encode(errors='surrogatepass')):08x}"
 
 
 def _connect(path: Path, uri: str) -> sqlite3.Connection:
@@ -309,6 +290,17 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
     connection.execute("COMMIT")
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what SQLite would take for an empty database and overwrite."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(len(_MAGIC))
+    except OSError as error:
+        raise ResourceError(f"the records cannot be read, path={path}: {error.strerror}") from error
+    if header not in (b"", _MAGIC) and not path.with_name(RECORDS_NAME + "-journal").exists():
+        raise _damaged(path, "it does not begin as a database does")
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> int:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import batchflow
 from batchflow.control import StopRequest
 from batchflow.errors import InternalError, InterruptedRunError, StepFailedError
 from batchflow.journal.state_folder import make_state_folder
@@ -110,7 +109,7 @@ def _run_call(job: StepJob) -> None:
     """Job and report go through memory files that only the child inherits: no name, no size limit of a pipe."""
     step, log_path = job.step, job.state_folder / LOG_NAME
     content = {
-        "package": str(Path(batchflow.__file__).parent),
+        "package": str(Path(call_child.__file__).parents[1]),
         "folder": str(job.workflow.folder),
         "function": step.function,
         # A name with a dot was not declared as an input: the file is named in another place of the step.

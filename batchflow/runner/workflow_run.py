@@ -19,7 +19,7 @@ from typing import Any
 from batchflow.control import StopLevel, StopRequest
 from batchflow.errors import BatchflowError, InternalError, InterruptedRunError, ResourceError
 from batchflow.journal.lock import WorkflowLock
-from batchflow.journal.records import Attempt, Records, Success
+from batchflow.journal.records import Attempt, PastRun, Records, Success
 from batchflow.model import (
     Event,
     Notice,
@@ -104,15 +104,17 @@ class WorkflowRun:
             exit_code = self._exit_code()
             elapsed_s = time.monotonic() - started
             records.put_digests(self._code.fresh.values())
-            records.end_run(self._run_id, exit_code, elapsed_s)
+            records.put_run(replace(self._past_run, exit_code=exit_code, elapsed_s=elapsed_s))
         self._emit(RunFinished(self._run_id, elapsed_s, exit_code))
         return RunRecord(self._run_id, workflow.path, exit_code, elapsed_s, self._results)
 
     def _begin(self) -> None:
-        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
-        self._run_id = f"{stamp}-{secrets.token_hex(2)}"
+        now = datetime.now(timezone.utc)
+        self._run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
         params = {name: parameter.value for name, parameter in self._workflow.params.items()}
-        self._records.begin_run(self._run_id, params)
+        started_at = now.isoformat(timespec="milliseconds")
+        self._past_run = PastRun(self._run_id, started_at, params)
+        self._records.put_run(self._past_run)
 
     def _check_outputs(self, plan: WorkflowPlan, records: Records) -> None:
         claimed = set(records.claims())

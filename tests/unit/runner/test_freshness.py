@@ -1,0 +1,150 @@
+"""Old signature, new signature → reasons, row by row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit.runner.builders import Flow
+
+from batchflow.runner.freshness import compare, compare_outputs, states
+from batchflow.runner.signature import NEVER_STALE, settings_of, without_own_files
+from batchflow.workflow.values import ParallelSettings, Position, Threshold
+
+FILE = {"kind": "file", "size": 1234, "mtime_ns": 10**18}
+LISTING = {"kind": "files", "count": 10_000, "digest": "aa"}
+
+
+def signature(**keys: Any) -> dict[str, Any]:
+    return {
+        "settings": {"run": "tool --limit 200"},
+        "params": {"limit": 200},
+        "inputs": {"images": LISTING},
+        "code": {"tool.py": "d1", "log.txt": None},
+        "upstream": {"prepare": "r1"},
+    } | keys
+
+
+def reasons(tmp_path: Path, **keys: Any) -> list[str]:
+    flow = Flow(tmp_path, params={"limit": 500}).run("prepare", "true", outputs={"images": "images/"})
+    flow.run("predict", "tool", inputs={"images": "prepare.images"}, params=("limit",))
+    workflow = flow.build()
+    return [one.describe() for one in compare(signature(), signature(**keys), workflow.steps["predict"], workflow)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, []),
+        ({"inputs": {}}, []),
+        (
+            {"settings": {"run": "tool --limit 500"}, "params": {"limit": 500}},
+            ["parameter changed limit: 200 → 500"],
+        ),
+        # The value counts only through the settings that count.
+        ({"params": {"limit": 500}}, []),
+        (
+            {"settings": {"run": "tool --all"}},
+            ["setting changed run: tool --limit 200 → tool --all"],
+        ),
+        (
+            {"settings": {"run": "tool2 --limit 500"}, "params": {"limit": 500}},
+            ["setting changed run: tool --limit 200 → tool2 --limit 500"],
+        ),
+        (
+            {"settings": {"run": "tool --limit 200", "outputs.x": "y"}},
+            ["setting changed outputs.x: - → y"],
+        ),
+        ({"inputs": {"images": LISTING | {"count": 10_002}}}, ["input changed images: 10,000 files → 10,002 files"]),
+        (
+            {"inputs": {"images": LISTING | {"digest": "bb"}}},
+            ["input changed images: 10,000 files → 10,000 files, some other or edited"],
+        ),
+        ({"inputs": {"images": FILE}}, ["input changed images: 10,000 files → 1,234 bytes"]),
+        ({"code": {"tool.py": "d2", "log.txt": "x"}}, ["code changed tool.py"]),
+        ({"code": {"log.txt": None}}, ["code changed tool.py: - → not used"]),
+        ({"code": {"tool.py": "d1", "new.py": "d"}}, ["code changed new.py: not used → -"]),
+        ({"upstream": {"prepare": "r2"}}, ["upstream prepare: r1 → r2"]),
+        ({"upstream": {}}, []),
+    ],
+)
+def test_each_change_is_one_reason(tmp_path: Path, changed: dict[str, Any], expected: list[str]) -> None:
+    assert reasons(tmp_path, **changed) == expected
+
+
+def test_states_of_one_size_differ_by_their_times() -> None:
+    was, now = states(FILE, FILE | {"mtime_ns": 10**18 + 5 * 10**9})
+    assert was.startswith("1,234 bytes of 2001-09-")
+    assert now.startswith("1,234 bytes of 2001-09-")
+    assert was != now
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (FILE, FILE, []),
+        (FILE, {"kind": "missing"}, ["output missing table"]),
+        (FILE, FILE | {"size": 10}, ["output changed table: 1,234 bytes → 10 bytes"]),
+    ],
+)
+def test_outputs_are_compared_with_what_the_last_success_left(
+    tmp_path: Path, old: dict[str, Any], new: dict[str, Any], expected: list[str]
+) -> None:
+    step = Flow(tmp_path).run("make", "x", outputs={"table": "t.csv"}).steps["make"]
+    assert [one.describe() for one in compare_outputs({"table": old}, {"table": new}, step)] == expected
+
+
+def test_a_reason_names_the_place_in_the_file(tmp_path: Path) -> None:
+    flow = Flow(tmp_path, params={"limit": 500}).run("predict", "x", params=("limit",))
+    place = Position(flow.path, 12, 3)
+    flow.change("predict", key_positions={"run": place})
+    workflow, step = flow.build(), flow.steps["predict"]
+    new = signature(settings={"run": "other"}, upstream={})
+    (reason,) = compare(signature(upstream={}), new, step, workflow)
+    assert reason.position == place
+    new = signature(settings={"run": "tool --limit 500"}, params={"limit": 500}, upstream={})
+    (reason,) = compare(signature(upstream={}), new, step, workflow)
+    assert reason.position == Position(flow.path, 3, 9)
+
+
+def test_what_says_only_how_a_step_is_run_is_no_setting(tmp_path: Path) -> None:
+    plain = ParallelSettings(tmp_path / "score.py", tmp_path, "images")
+    tuned = ParallelSettings(
+        tmp_path / "score.py",
+        tmp_path,
+        "images",
+        workers=3,
+        error_threshold=Threshold(percent=1.0),
+        mini_batch_error_threshold=Threshold(count=2),
+        allowed_failed_percent=5.0,
+        run_invocation_timeout_s=1.0,
+        init_timeout_s=1.0,
+        progress_update_timeout_s=1.0,
+        run_max_try=9,
+        logging_level="DEBUG",
+        allow_reuse=False,
+    )
+    assert len(NEVER_STALE) == 10
+    first, second = (Flow(tmp_path).parallel("p", one).steps["p"] for one in (plain, tuned))
+    assert settings_of(first, tmp_path) == settings_of(second, tmp_path)
+    larger = ParallelSettings(tmp_path / "score.py", tmp_path, "images", mini_batch_size=20)
+    third = Flow(tmp_path).parallel("p", larger).steps["p"]
+    assert settings_of(first, tmp_path) != settings_of(third, tmp_path)
+
+
+def test_settings_do_not_hold_the_folder_nor_secrets(tmp_path: Path) -> None:
+    settings = ParallelSettings(tmp_path / "score.py", tmp_path, "images", environment_variables={"TOKEN": "hunter2"})
+    flow = Flow(tmp_path).parallel("p", settings, inputs={"images": ["a/*.png"]}, outputs={"rows": "build/rows.csv"})
+    found = settings_of(flow.steps["p"], tmp_path)
+    assert str(tmp_path) + "/" not in repr(found)
+    assert "hunter2" not in repr(found)
+    assert found["inputs.images"] == ["a/*.png"]
+    assert found["outputs.rows"] == "build/rows.csv"
+    assert found["parallel.entry_script"] == "score.py"
+
+
+def test_files_that_the_step_made_itself_are_no_code() -> None:
+    before, after = {"a.py": "1", "b.cfg": "2"}, {"a.py": "1", "b.cfg": "3", "made.log": "4"}
+    assert without_own_files(before, after, {}) == {"a.py": "1", "b.cfg": "2", "made.log": None}
+    assert without_own_files(before, after, {"b.cfg": None}) == {"a.py": "1", "b.cfg": None, "made.log": None}
