@@ -112,7 +112,7 @@ def test_a_second_run_of_digits_has_nothing_to_do(digits) -> None:
     assert digits.times(*names) == before
 
 
-@pytest.mark.parametrize("words", [("-c", "1"), ("-c", "3"), ("--set", "batch=1"), ("--set", "batch=7")])
+@pytest.mark.parametrize("words", [("-c", "1"), ("-c", "3"), ("--set", "batch=1")])
 def test_rows_depend_neither_on_cores_nor_on_the_mini_batch(digits, words) -> None:
     model, expected = digits.times("model.keras"), (digits.build / "predictions.csv").read_bytes()
     digits.run("predict", "-R", "predict", *words)

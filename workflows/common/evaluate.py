@@ -37,7 +37,7 @@ def shortfall_message(matrix: NDArray[np.int64], min_accuracy: float) -> str:
     """What is too low, and where the mistakes are."""
     count, wrong = int(matrix.sum()), int(matrix.sum() - matrix.trace())
     often = ", ".join(
-        f"{true} read as {digit} ({times} times)" for true, digit, times in metrics.worst_confusions(matrix, count=3)
+        f"{true} read as {digit} ({times}×)" for true, digit, times in metrics.worst_confusions(matrix, count=3)
     )
     return (
         f"accuracy={metrics.accuracy(matrix):.4f} is below min_accuracy={min_accuracy}: "

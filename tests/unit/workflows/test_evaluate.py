@@ -49,7 +49,7 @@ def test_enough_right_writes_both_outputs_under_the_names_given(step, capsys) ->
 def test_too_little_right_fails_and_says_where(step) -> None:
     message = (
         r"^accuracy=0\.7000 is below min_accuracy=0\.71: 3 of 10 wrong; most often "
-        r"0 read as 9 \(1 times\), 1 read as 9 \(1 times\), 2 read as 9 \(1 times\)$"
+        r"0 read as 9 \(1×\), 1 read as 9 \(1×\), 2 read as 9 \(1×\)$"
     )
     with pytest.raises(ValueError, match=message):
         step(wrong=3, min_accuracy=0.71)
