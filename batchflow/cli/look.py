@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from batchflow.cli.backend import Backend
 from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree, json_text
 from batchflow.cli.plans import JSON_VERSION, list_json, list_lines, position_json, step_json
 from batchflow.cli.streams import write_data
-from batchflow.cli.text import count, duration, redact, safe_text, short_path
+from batchflow.cli.text import count, duration, one_line, redact, safe_text, short_path
 from batchflow.errors import ResourceError, WorkflowError
 
 if TYPE_CHECKING:
@@ -104,8 +105,14 @@ def status(arguments: Arguments, backend: Backend) -> int:
         table.add_column(title, justify="right" if number else "left", overflow="fold", no_wrap=title == "step")
     for name, record in records.items():
         table.add_row(*(Text(cell) for cell in status_row(name, record, Path.cwd(), time.time())))
-    write_data(rendered(table))
+    write_data("\n".join([rendered(table), *status_notes(records)]))
     return 0
+
+
+def status_notes(records: Mapping[str, StepRecord]) -> list[str]:
+    """One line for each step about which there is more to say: why it failed, or why it would run again."""
+    notes = {name: record.error or record.hint for name, record in records.items()}
+    return [f"{safe_text(name)}: {one_line(note)}" for name, note in notes.items() if note]
 
 
 def status_row(name: str, record: StepRecord, folder: Path, now: float) -> tuple[str, ...]:
