@@ -29,7 +29,7 @@ check:
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
-	$(PYTHON) -m mypy.stubtest batchflow._core --allowlist tests/stubtest-allowlist.txt --ignore-disjoint-bases
+	$(PYTHON) -m mypy.stubtest batchflow._core --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt --ignore-disjoint-bases
 	$(PYTHON) -m codespell_lib
 
 test:

@@ -1,6 +1,7 @@
 """Types of the compiled core."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 # listing
 
@@ -109,3 +110,187 @@ class ListingBuilder:
         """
 
     def finish(self) -> Listing: ...
+
+# rings
+
+REQUEST_RUN: int
+REQUEST_CALL: int
+RESULT: int
+FAILURE: int
+READY: int
+INIT_FAILED: int
+COLUMNS_DIFFER: int
+DAMAGED: int
+
+class Note(NamedTuple):
+    """An answer that the driver's Python must look at; ``kind`` is one of this module's constants."""
+
+    kind: int
+    mini_batch_index: int
+    attempt: int
+    returned: int
+    item_count: int
+    columns: bytes
+    payload: bytes
+
+class Counts(NamedTuple):
+    """What a gather has appended so far: mini-batches done; items succeeded, missing; rows; elements in surplus."""
+
+    done: int
+    succeeded: int
+    missing: int
+    rows: int
+    surplus: int
+
+class Channel:
+    """The driver's end of one worker's rings.
+
+    Owns the memfd until ``close_fd``.  ``flights()`` is what the worker was given and has not answered, in order.
+    Ring sizes are in bytes, powers of two of at least a page.  Not thread-safe: one thread drives it.
+    """
+
+    def __new__(
+        cls,
+        *,
+        request_size: int = ...,
+        completion_size: int = ...,
+        generation: int = 1,
+        max_result_size: int = ...,
+        start: int = 0,
+    ) -> Channel: ...
+    @property
+    def fd(self) -> int: ...
+    @property
+    def generation(self) -> int: ...
+    def close_fd(self) -> None:
+        """Close the descriptor once the worker has it; the mapping stays."""
+
+    def run(self, index: int, attempt: int, start: int, count: int) -> bool:
+        """Ask for one attempt of the mini-batch of items ``start`` to ``start + count``; False if the ring is full."""
+
+    def run_range(self, first: int, stop: int, mini_batch_size: int, item_count: int) -> int:
+        """Ask for the first attempts of mini-batches ``first`` to ``stop``, as many as fit; returns how many did."""
+
+    def call(self, index: int, attempt: int, payload: bytes) -> bool:
+        """Ask for one attempt of a mini-batch sent as bytes; what does not fit is sent by ``flush``.
+
+        Returns False, and takes nothing, while an earlier payload is still being sent.
+        """
+
+    def flush(self) -> bool:
+        """Send more of the payload in hand; True when nothing is left to send."""
+
+    def stop(self) -> bool:
+        """Ask the worker to shut down after what it has; False if the ring is full."""
+
+    @property
+    def in_flight(self) -> int: ...
+    def flights(self) -> list[tuple[int, int]]:
+        """``(mini_batch_index, attempt)`` of each of them, in the order in which they were given."""
+
+    @property
+    def first_started(self) -> bool:
+        """Has the worker begun the first flight?  Ask after a drain."""
+
+    @property
+    def started_sequence(self) -> int:
+        """Grows with every request that the worker begins."""
+
+    @property
+    def state(self) -> Literal["starting", "init", "idle", "running", "shutdown", "unknown"]: ...
+    @property
+    def result_count(self) -> int:
+        """Attempts answered so far."""
+
+    @property
+    def run_ns(self) -> int:
+        """Nanoseconds that those attempts took in the worker."""
+
+    @property
+    def arrived_items(self) -> int:
+        """Items of the mini-batches that came back with a result."""
+
+    def set_low_water(self, request_count: int) -> None:
+        """The worker shall wake a sleeping driver when no more than so many requests are left to it."""
+
+    def go_to_sleep(self) -> bool:
+        """Say that the driver is about to sleep; False if there is something to drain: then do not sleep."""
+
+    def get_up(self) -> None:
+        """Say that the driver is awake."""
+
+    def drain(self) -> list[Note]:
+        """Take every answer published so far, as a list of notes (see ``Gather.drain``)."""
+
+class Port:
+    """The worker's end: take requests, publish answers, keep the flight recorder.
+
+    ``fd`` is the memfd, ``event_fd`` the eventfd that wakes the driver.  Raises ``ValueError`` if these are not rings
+    of that generation.
+    """
+
+    def __new__(cls, fd: int, event_fd: int, generation: int) -> Port: ...
+    def set_state(self, state: Literal["starting", "init", "idle", "running", "shutdown"]) -> None: ...
+    def take(self) -> tuple[int, int, int, int] | None:
+        """Wait for the next request for a range of the listing.
+
+        Returns ``(mini_batch_index, attempt, first_item, item_count)``, None when the worker shall stop.
+        Raises ``ValueError`` when the ring is damaged.
+        """
+
+    def take_call(self) -> tuple[int, int, bytes] | None:
+        """Wait for the next request that comes as bytes.
+
+        Returns ``(mini_batch_index, attempt, payload)``, None when the worker shall stop.
+        Raises ``ValueError`` when the ring is damaged.
+        """
+
+    def publish_result(self, index: int, attempt: int, returned: int, columns: bytes, rows: bytes) -> None:
+        """Publish what ``run()`` gave: how many elements, the bytes that name the columns, the bytes of the rows."""
+
+    def publish_failure(self, index: int, attempt: int, description: bytes) -> None: ...
+    def publish_ready(self) -> None: ...
+    def publish_init_failed(self, description: bytes) -> None: ...
+
+# gather
+
+class Gather:
+    """Collects the results of all workers and gives their bytes in input order (or as they come).
+
+    What is in ``output()`` or was taken from it is done; ``next`` is the first mini-batch that is not.
+    """
+
+    def __new__(cls, *, in_order: bool = True, any_items: bool = False, write_header: bool = True) -> Gather: ...
+    def drain(self, channel: Channel) -> list[Note]:
+        """Take every answer that the channel's worker has published, up to some megabytes of output.
+
+        Returns the notes: failures, readiness, and results whose columns differ from those before.  A last note of
+        kind ``DAMAGED`` means that the worker wrote what no worker of ours writes: end it.
+        """
+
+    def skip(self, index: int) -> list[Note]:
+        """Go on without this mini-batch: it has failed for good.  Returns notes, as ``drain``."""
+
+    def output(self) -> memoryview:
+        """A copy-free view of the bytes to append to the output next; valid until ``clear`` or the next drain."""
+
+    def clear(self) -> None:
+        """The bytes of ``output()`` have been written."""
+
+    def take_shortfalls(self) -> list[tuple[int, int, int, int]]:
+        """``(mini_batch_index, attempt, returned, missing)`` of each shortfall since the last call."""
+
+    @property
+    def counts(self) -> Counts: ...
+    @property
+    def columns(self) -> bytes:
+        """The bytes that name the columns, once a mini-batch with rows has been appended."""
+
+    @property
+    def next(self) -> int: ...
+    @property
+    def held_bytes(self) -> int:
+        """Memory held by results that wait for an earlier one."""
+
+def crc32c(data: bytes | bytearray | memoryview, seed: int = 0) -> int:
+    """CRC-32C of ``data`` that follows bytes with the checksum ``seed``."""

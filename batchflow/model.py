@@ -211,7 +211,7 @@ Event: TypeAlias = (
 def as_event_dict(event: Event) -> dict[str, Any]:
     """The event as plain JSON values, tagged with ``event``: its class name."""
 
-    def plain(value: Any) -> Any:
+    def plain(value: Any) -> Any:  # noqa: ANN401
         if isinstance(value, Path):
             return str(value)
         if isinstance(value, Mapping):
@@ -220,4 +220,4 @@ def as_event_dict(event: Event) -> dict[str, Any]:
             return [plain(one) for one in value]
         return value
 
-    return {"event": type(event).__name__} | plain(asdict(event))
+    return {"event": type(event).__name__} | {name: plain(value) for name, value in asdict(event).items()}

@@ -43,7 +43,9 @@ class Plan:
 
     def __init__(self, mini_batch_count: int, item_count: int, policy: Policy) -> None:
         if mini_batch_count < 0 or item_count < mini_batch_count:
-            raise ValueError(f"more mini-batches than items, mini_batch_count={mini_batch_count}, item_count={item_count}")
+            raise ValueError(
+                f"more mini-batches than items, mini_batch_count={mini_batch_count}, item_count={item_count}"
+            )
         if policy.attempts_max < 1:
             raise ValueError(f"a mini-batch needs at least one attempt, attempts_max={policy.attempts_max}")
         self.mini_batch_count = mini_batch_count

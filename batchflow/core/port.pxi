@@ -43,12 +43,29 @@ cdef class Port:
         bf_store32(&self.shared.state, _STATES.index(state))
 
     def take(self):
-        """Wait for the next request.
+        """Wait for the next request for a range of the listing.
 
-        Returns ``(mini_batch_index, attempt, first_item, item_count)`` for a range of the listing,
-        ``(mini_batch_index, attempt, payload)`` for bytes, None when the worker shall stop.
+        Returns ``(mini_batch_index, attempt, first_item, item_count)``, None when the worker shall stop.
         Raises ``ValueError`` when the ring is damaged.
         """
+        cdef bf_record record
+        if self.next_request(&record) == BF_REQUEST_STOP:
+            return None
+        return record.index, record.attempt, record.count, record.extra
+
+    def take_call(self):
+        """Wait for the next request that comes as bytes.
+
+        Returns ``(mini_batch_index, attempt, payload)``, None when the worker shall stop.
+        Raises ``ValueError`` when the ring is damaged.
+        """
+        cdef bf_record record
+        if self.next_request(&record) == BF_REQUEST_STOP:
+            return None
+        return record.index, record.attempt, PyBytes_FromStringAndSize(<char *>self.inbox.bytes, self.inbox.used)
+
+    cdef int next_request(self, bf_record *request) except -1:
+        """Wait for a whole request, of which the last record is left in ``request``, and note that it has begun."""
         cdef bf_record record
         cdef int found
         cdef uint8_t *room
@@ -68,8 +85,9 @@ cdef class Port:
                 raise ValueError("the request ring is damaged")
             bf_give_back(&self.request)
             self.inbox.used += record.payload_size
+            request[0] = record
             if record.kind == BF_REQUEST_STOP:
-                return None
+                return BF_REQUEST_STOP
             if record.flags & BF_FLAG_MORE:
                 continue
             self.taken_ns = bf_now_ns()
@@ -77,9 +95,7 @@ cdef class Port:
             bf_store32(&self.shared.state, BF_STATE_RUNNING)
             # Release: from here on this request is to blame for a death of the worker.
             bf_store_release(&self.shared.started_sequence, record.sequence + 1)
-            if record.kind == BF_REQUEST_RUN:
-                return record.index, record.attempt, record.count, record.extra
-            return record.index, record.attempt, PyBytes_FromStringAndSize(<char *>self.inbox.bytes, self.inbox.used)
+            return record.kind
 
     def publish_result(self, uint64_t index, uint32_t attempt, uint64_t returned, bytes columns not None,
                        bytes rows not None):

@@ -14,6 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from batchflow import _core
@@ -55,7 +56,7 @@ class Outcome:
     error: BaseException | None
 
 
-class RemoteTraceback(Exception):  # noqa: N818
+class RemoteTraceback(Exception):
     """The traceback in the worker; the cause of an exception that came from there."""
 
     def __init__(self, text: str) -> None:
@@ -108,7 +109,7 @@ def call_spec(
         init=references[1],
         calls_pickled=function is None,
         thread_environment={name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
-        paths=tuple(path or os.getcwd() for path in sys.path),
+        paths=tuple(path or str(Path.cwd()) for path in sys.path),
     )
     if by_value == [None, None]:
         return spec, None

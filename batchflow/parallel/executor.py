@@ -117,11 +117,11 @@ class Pool(Executor):
             self._engine.caller.start()
             self._engine.thread.start()
 
-    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+    def submit(self, fn: Callable[..., Result], /, *args: object, **kwargs: object) -> Future[Result]:
         """Call ``fn(*args, **kwargs)`` in a worker.  Raises ``RuntimeError`` after ``shutdown``."""
         return self._send(pickled_function(fn), args, kwargs)
 
-    def _send(self, function: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+    def _send(self, function: bytes, args: tuple[object, ...], kwargs: dict[str, object]) -> Future[Any]:
         import cloudpickle
 
         payload = cloudpickle.dumps((function, args, kwargs))

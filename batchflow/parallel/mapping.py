@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ AHEAD_SIZE = 64 << 20
 """Bytes of results that may wait for an earlier one."""
 
 
-def map(  # noqa: A001
+def map(
     function: Callable[[list[Item]], Iterable[Result]],
     items: Iterable[Item],
     *,
@@ -80,8 +80,9 @@ def _ahead(caller: Caller, submitted: int) -> int:
     return min(AHEAD_COUNT, max(4 * caller.worker_count, submitted))
 
 
-def checked_results(value: Any, item_count: int) -> Iterable[Any]:
-    if value is None or isinstance(value, (str, bytes, dict)):
+def checked_results(value: object, item_count: int) -> Sequence[Any]:
+    """What a function returned for one mini-batch, as a sequence of ``item_count`` results."""
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, dict)):
         raise EntryScriptError(f"the function must return one result for each item, got {type(value).__name__}")
     results = value if isinstance(value, (list, tuple)) else list(value)
     if len(results) != item_count:

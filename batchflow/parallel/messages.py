@@ -37,7 +37,11 @@ def aborted(reason: str, outcomes: Outcomes, failed_path: Path) -> str:
 def _cause(error_type: str, message: str, traceback: str) -> str:
     """The traceback, which ends in the error itself, or the error alone."""
     text = traceback.rstrip()
-    return text if text.endswith(message) and message else "\n".join(part for part in (text, f"{error_type}: {message}") if part)
+    return (
+        text
+        if text.endswith(message) and message
+        else "\n".join(part for part in (text, f"{error_type}: {message}") if part)
+    )
 
 
 def load_failed(script: Path, description: dict[str, Any]) -> str:
@@ -61,8 +65,8 @@ def describe_init_death(death: WorkerDied) -> dict[str, Any]:
 def loaded_late(event: LoadedLate, script: Path) -> str:
     culprit = f" (it was {event.culprit})" if event.culprit else ""
     return (
-        f"importing {script.name} started {event.thread_count - 1} threads{culprit}, so each worker imports it for itself; "
-        "start threads in init() to share the import"
+        f"importing {script.name} started {event.thread_count - 1} threads{culprit}, so each worker imports it "
+        "for itself; start threads in init() to share the import"
     )
 
 
@@ -82,7 +86,11 @@ def no_progress(limit_s: float, slots: Sequence[Slot]) -> str:
     for slot in slots:
         if slot.asked_for:
             held = slot.channel.flights()
-            doing = f"{slot.channel.state}, mini_batch_index={held[0][0]}, attempt={held[0][1]}" if held else slot.channel.state
+            doing = (
+                f"{slot.channel.state}, mini_batch_index={held[0][0]}, attempt={held[0][1]}"
+                if held
+                else slot.channel.state
+            )
             lines.append(f"worker {slot.number}, pid={slot.pid}: {doing} for {slot.watch.elapsed_s:.0f} s")
     return "\n".join(lines)
 

@@ -63,9 +63,7 @@ def run_parallel_step(
 class _ParallelRun:
     """The state of one run of one step, from start to close."""
 
-    def __init__(
-        self, job: ParallelJob, on_event: Callable[[Event], None], stop: StopRequest, clock: Clock
-    ) -> None:
+    def __init__(self, job: ParallelJob, on_event: Callable[[Event], None], stop: StopRequest, clock: Clock) -> None:
         self._job = job
         self._settings = job.settings
         self._on_event = on_event
@@ -196,9 +194,7 @@ class _ParallelRun:
                 return
             damaged = "damaged" in kinds
         self._worker_deaths += 1
-        blamed = self._outcomes.bury(
-            death, damaged=damaged, run_timeout_s=self._settings.run_invocation_timeout_s
-        )
+        blamed = self._outcomes.bury(death, damaged=damaged, run_timeout_s=self._settings.run_invocation_timeout_s)
         if blamed:
             return
         if death.was_ready:
@@ -359,4 +355,3 @@ class _ParallelRun:
 
     def _notice(self, message: str) -> None:
         self._on_event(Notice(message, self._job.step))
-

@@ -154,7 +154,9 @@ class WorkerPool:
         What workers published is not news: drain their channels after every return.
         """
         channels = [slot.channel for slot in self.slots if slot.asked_for]
-        sleepy = all([channel.go_to_sleep() for channel in channels])
+        sleepy = True
+        for channel in channels:
+            sleepy = channel.go_to_sleep() and sleepy
         ready = self._epoll.poll(timeout_s if sleepy and not self._news else 0)
         for channel in channels:
             channel.get_up()

@@ -19,7 +19,7 @@ class Watch:
         self.elapsed_s = 0.0
 
     def look(self, activity: Hashable, now_s: float) -> float:
-        """``activity`` is whatever changes when the worker goes on.  Returns how long it has not changed, in seconds."""
+        """``activity`` is whatever changes when the worker goes on.  Returns for how many seconds it has not."""
         if self._seen_s is None or activity != self._activity:
             self._activity = activity
             self.elapsed_s = 0.0

@@ -33,8 +33,8 @@ _SINGLE_THREADED = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
-    "TOKENIZERS_PARALLELISM": "false",
 }
+_DEFAULTS = {"TOKENIZERS_PARALLELISM": "false", "TF_CPP_MIN_LOG_LEVEL": "2"}
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _LINE_BUFFERED = 1
 """``_IOLBF`` of glibc and musl."""
@@ -101,10 +101,10 @@ def _is_default(handler: logging.Handler) -> bool:
 def zygote_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The variables to set before anything is imported, so that imports leave the process with one thread.
 
-    They overrule the user's; ``thread_caps`` gives a worker the user's values back.
+    ``environ`` is what the user set, the step's ``environment_variables`` included.  Numbers of threads overrule it;
+    ``thread_caps`` gives a worker the user's values back.
     """
-    quiet = {} if "TF_CPP_MIN_LOG_LEVEL" in environ else {"TF_CPP_MIN_LOG_LEVEL": "2"}
-    return _SINGLE_THREADED | quiet
+    return _SINGLE_THREADED | {name: value for name, value in _DEFAULTS.items() if name not in environ}
 
 
 def thread_caps(cores: int, workers: int, environ: Mapping[str, str]) -> dict[str, str]:

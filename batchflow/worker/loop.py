@@ -5,6 +5,8 @@ Whatever the user's code raises, down to ``SystemExit``, is an outcome of the at
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import json
 import os
 import pickle
@@ -14,10 +16,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from batchflow import _core
+from batchflow.errors import ContractError
 from batchflow.worker import capture
 from batchflow.worker.context import MiniBatchContext, StepContext
 from batchflow.worker.failures import describe_failure
-from batchflow.worker.results import ContractError, make_encoder
+from batchflow.worker.results import make_encoder
 from batchflow.worker.spec import STACK_SIGNAL, WorkerSpec
 from batchflow.worker.user_code import UserCode, load_user_code
 
@@ -56,13 +59,8 @@ def work(
 
 def _prepare(spec: WorkerSpec, worker: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold the user's data
-    try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("500")  # when memory runs out, a worker shall die before the driver
-    except OSError:
-        pass  # not allowed everywhere; only a preference
-    import faulthandler
-
+    with contextlib.suppress(OSError):  # not allowed everywhere; only a preference
+        Path("/proc/self/oom_score_adj").write_text("500")  # when memory runs out, a worker shall die before the driver
     faulthandler.register(STACK_SIGNAL, all_threads=True, chain=False)
     caps = capture.thread_caps(spec.cores, spec.worker_count, spec.thread_environment)
     os.environ.update(caps)
@@ -78,7 +76,7 @@ def gpu_environment(worker: int, gpus_per_worker: int, visible: str | None) -> d
         return {}
     if visible is None:
         try:
-            count = len(os.listdir("/proc/driver/nvidia/gpus"))
+            count = sum(1 for _ in Path("/proc/driver/nvidia/gpus").iterdir())
         except OSError:
             count = 0
         devices = [str(device) for device in range(count)]
@@ -152,7 +150,7 @@ def _context_maker(spec: WorkerSpec, worker: int) -> Callable[[int, int, int, in
 def _serve_calls(code: UserCode, port: _core.Port) -> None:
     """Calls of ``map`` and ``Pool``: pickled by this process's own caller, in memory that only the two share."""
     functions: dict[bytes, Callable[..., Any]] = {}
-    take, publish_result, publish_failure = port.take, port.publish_result, port.publish_failure
+    take, publish_result, publish_failure = port.take_call, port.publish_result, port.publish_failure
     loads, dumps, own, failure_of = pickle.loads, pickle.dumps, code.function, _pickled_failure
     while (request := take()) is not None:
         index, attempt, payload = request

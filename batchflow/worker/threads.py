@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib.machinery
-import os
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
 
 def thread_count() -> int:
     """How many threads this process has, those of C libraries included."""
-    return len(os.listdir("/proc/self/task"))
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
 
 
 class ThreadWatch:
@@ -25,10 +25,10 @@ class ThreadWatch:
         before = thread_count()
 
         def watched(original: Callable[..., Any]) -> Callable[..., Any]:
-            def exec_module(loader: Any, module: ModuleType) -> Any:
+            def exec_module(loader: object, module: ModuleType) -> object:
                 result = original(loader, module)
                 # The link count of the folder is the thread count plus two, at the price of one system call.
-                if self.culprit is None and os.stat("/proc/self/task").st_nlink - 2 > before:
+                if self.culprit is None and Path("/proc/self/task").stat().st_nlink - 2 > before:
                     self.culprit = module.__name__
                 return result
 
@@ -37,7 +37,7 @@ class ThreadWatch:
         for loader in (importlib.machinery.SourceFileLoader, importlib.machinery.ExtensionFileLoader):
             original = loader.exec_module
             self._undo.append((loader, original))
-            loader.exec_module = watched(original)  # type: ignore[method-assign, assignment]
+            loader.exec_module = watched(original)  # type: ignore[method-assign]
         return self
 
     def __exit__(
