@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchflow.cli.text import count, duration, one_line, safe_text, short_path, signal_label
-from batchflow.errors import BatchflowError, WorkflowError
+from batchflow.errors import BatchflowError, InternalError, WorkflowError
 from batchflow.model import Event, Notice, StepFailed, StepFinished, StepNotRun, StepSkipped, StepStarted
 
 if TYPE_CHECKING:
     from batchflow.runner.values import RunRecord, StepRecord
 
 _OUTPUTS_MAX = 12
+_BUG_HINT = "hint: this is a bug in batchflow, please report it"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _success_lines(record: RunRecord, context: EndContext) -> list[str]:
 def _interrupted_lines(record: RunRecord, context: EndContext) -> list[str]:
     label = signal_label(record.exit_code - 128)
     return [
-        f"stopped by {label} after {duration(record.elapsed_s)}: {_tally(record)}",
+        f"stopped by {label} after {duration(record.elapsed_s)}: {_tally(record, failed='stopped')}",
         f"to continue: {context.command}",
     ]
 
@@ -124,12 +125,13 @@ def _failure_lines(record: RunRecord, context: EndContext) -> list[str]:
     not_run = [safe_text(step.step) for step in _with_status(record, "not_run")]
     if not_run:
         lines.append(f"not run: {', '.join(not_run)}")
-    lines += _failed_item_lines(context)
     for step in failed:
         lines.append(f"error: step {safe_text(step.step)} failed after {duration(step.elapsed_s)}")
         lines += _indented(step.error or "no reason was recorded")
         if step.hint:
             lines.append(f"hint: {safe_text(step.hint)}")
+    if record.exit_code == InternalError.exit_code:
+        lines.append(_BUG_HINT)
     lines.append(f"to continue: {context.command}")
     return lines
 
@@ -138,12 +140,12 @@ def _with_status(record: RunRecord, status: str) -> list[StepRecord]:
     return [step for step in record.steps.values() if step.status == status]
 
 
-def _tally(record: RunRecord) -> str:
-    """``1 step failed, 1 not run, 2 done``."""
+def _tally(record: RunRecord, failed: str = "failed") -> str:
+    """``1 step failed, 1 not run, 2 done``; ``failed`` is what a step is called that began and did not succeed."""
     tally = [
         (label, len(_with_status(record, status)))
         for status, label in (
-            ("failed", "failed"),
+            ("failed", failed),
             ("not_run", "not run"),
             ("done", "done"),
             ("up_to_date", "up to date"),
@@ -206,7 +208,7 @@ def bug_lines(error: BaseException, command: str | None = None) -> list[str]:
     lines = [
         safe_text(trace, multiline=True),
         f"internal error: {type(error).__name__}: {one_line(str(error)) or 'no message'}",
-        "hint: this is a bug in batchflow, please report it with the traceback above",
+        f"{_BUG_HINT} with the traceback above",
     ]
     if command is not None:
         lines.append(f"to continue: {command}")

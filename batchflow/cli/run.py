@@ -132,16 +132,13 @@ def _options(arguments: Arguments, workflow: Workflow) -> RunOptions:
 
 
 def _failed_items(workflow: Workflow, record: RunRecord) -> Mapping[str, FailedItems]:
-    """The first failed items of each step that ran in this run and had some."""
+    """The first failed items of each step that succeeded in spite of some; of one that failed, its error tells."""
     found: dict[str, FailedItems] = {}
     for name, step in record.steps.items():
-        path = workflow.state_folder / "steps" / name / "failed.jsonl"
-        if step.status not in ("done", "failed") or (step.receipt is not None and step.receipt.failed == 0):
-            continue
-        with contextlib.suppress(OSError):
-            lines = first_failed_items(path, _FIRST_FAILED_ITEMS)
-            if lines:
-                found[name] = FailedItems(path, lines)
+        if step.status == "done" and step.receipt is not None and step.receipt.failed > 0:
+            path = workflow.state_folder / "steps" / name / "failed.jsonl"
+            with contextlib.suppress(OSError):
+                found[name] = FailedItems(path, first_failed_items(path, _FIRST_FAILED_ITEMS))
     return found
 
 
@@ -160,9 +157,9 @@ def first_failed_items(path: Path, most: int) -> tuple[str, ...]:
 
 
 def _failed_item(entry: dict[str, object]) -> str:
+    mini_batch = f"mini_batch_index={entry.get('mini_batch')}"
     missing = entry.get("missing_count")
     if isinstance(missing, int):
-        return f"mini_batch_index={entry.get('mini_batch_index')}: {count(missing, 'item')} without a result"
-    subject = one_line(str(entry.get("item", f"mini_batch_index={entry.get('mini_batch_index')}")))
+        return f"{mini_batch}: {count(missing, 'item')} without a result"
     cause = one_line(f"{entry.get('error_type', '')}: {entry.get('message', '')}")
-    return f"{subject}: {cause}"
+    return f"{one_line(str(entry.get('item', mini_batch)))}: {cause}"

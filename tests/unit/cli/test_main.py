@@ -140,10 +140,10 @@ def test_the_first_failed_items_are_shown_with_the_file_of_all(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entries: list[Any] = [
-        {"item": "a\x1b.png", "mini_batch_index": 0, "error_type": "ValueError", "message": "bad\nmore"},
-        {"mini_batch_index": 3, "missing_count": 1, "items": []},
-        {"mini_batch_index": 4, "error_type": "WorkerDied", "message": "signal 9"},
-        {"item": "d.png", "error_type": "E", "message": "m"},
+        {"kind": "exception", "item": "a\x1b.png", "mini_batch": 0, "error_type": "ValueError", "message": "bad\nmore"},
+        {"kind": "shortfall", "mini_batch": 3, "missing_count": 1, "candidates": []},
+        {"kind": "died", "mini_batch": 4, "error_type": "WorkerDiedError", "message": "signal 9"},
+        {"kind": "exception", "item": "d.png", "error_type": "E", "message": "m"},
     ]
     path = tmp_path / ".batchflow" / "workflow" / "steps" / "predict" / "failed.jsonl"
     path.parent.mkdir(parents=True)
@@ -154,7 +154,7 @@ def test_the_first_failed_items_are_shown_with_the_file_of_all(
         "failed items of step predict (all in .batchflow/workflow/steps/predict/failed.jsonl):",
         "  a\\x1b.png: ValueError: bad",
         "  mini_batch_index=3: 1 item without a result",
-        "  mini_batch_index=4: WorkerDied: signal 9",
+        "  mini_batch_index=4: WorkerDiedError: signal 9",
     ]
 
 

@@ -131,9 +131,9 @@ def test_a_failure_ends_with_its_cause_and_the_command_that_continues() -> None:
 
 
 def test_an_interrupted_run_says_by_what_and_how_to_continue() -> None:
-    stopped = record(143, step("prepare", "done"), step("predict", "not_run"))
+    stopped = record(143, step("prepare", "done"), step("predict", "failed"), step("evaluate", "not_run"))
     assert end_lines(stopped, EndContext(COMMAND, W)) == [
-        "stopped by SIGTERM after 41 s: 1 step not run, 1 done",
+        "stopped by SIGTERM after 41 s: 1 step stopped, 1 not run, 1 done",
         f"to continue: {COMMAND}",
     ]
     assert end_lines(record(130), EndContext("c", W))[0] == "stopped by Ctrl-C after 41 s: no step was started"
@@ -166,3 +166,8 @@ def test_a_bug_of_ours_shows_its_traceback_and_asks_for_a_report() -> None:
         "hint: this is a bug in batchflow, please report it with the traceback above",
         "to continue: again",
     ]
+
+
+def test_a_step_that_met_a_bug_of_ours_asks_for_a_report() -> None:
+    lines = end_lines(record(5, step("a", "failed", error="ring is torn")), EndContext("again", W))
+    assert lines[-2:] == ["hint: this is a bug in batchflow, please report it", "to continue: again"]

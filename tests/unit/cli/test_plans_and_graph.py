@@ -7,7 +7,7 @@ from pathlib import Path
 from unit.cli.cli_fakes import make_plan, make_receipt, make_step, make_workflow
 
 from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree, json_text
-from batchflow.cli.look import rendered, status_row
+from batchflow.cli.look import rendered, status_notes, status_row
 from batchflow.cli.plans import list_json, list_lines, plan_json, plan_lines, record_json
 from batchflow.runner.values import RunRecord, StepPlan, StepRecord, WorkflowPlan
 
@@ -157,3 +157,12 @@ def test_a_row_of_the_status_table(tmp_path: Path) -> None:
         "p.csv",
     )
     assert status_row("a", StepRecord("a", "never_run", 0, {}), tmp_path, now) == ("a", "never run", "", "", "", "", "")
+
+
+def test_status_says_why_a_step_failed_or_would_run_again() -> None:
+    records = {
+        "a": StepRecord("a", "failed", 1.0, {}, error="\nexit code 7\nmore", hint="look"),
+        "b": StepRecord("b", "done", 1.0, {}, hint="stale: parameter limit: 1 → 2"),
+        "c": StepRecord("c", "up_to_date", 1.0, {}),
+    }
+    assert status_notes(records) == ["a: exit code 7", "b: stale: parameter limit: 1 → 2"]
