@@ -98,4 +98,4 @@ def _draw_mistakes(figure: Any, mistakes: Sequence[Scored], wrong_count: int, im
             spine.set_color("#d5dbde")
         middle = 0.07 + (column + 0.43) * width
         figure.text(middle, bottom + 0.031, f"{one.true_digit} → {one.digit}", ha="center", size=12, color=BAD)
-        figure.text(middle, bottom + 0.012, f"{one.confidence:.0%} sure", ha="center", size=8, color=MUTED)
+        figure.text(middle, bottom + 0.012, f"{one.confidence:.1%} sure", ha="center", size=8, color=MUTED)
