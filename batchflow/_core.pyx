@@ -1,7 +1,9 @@
 # cython: language_level=3
 """The compiled core.  This is its front page; the rooms are in ``batchflow/core/``.
 
-    listing.pxi  walk.h                            files → packed listing in shared memory → paths of a range of items
+    listing.pxi  listing.h  column.h               packed listing in shared memory → paths of a range of items
+    builder.pxi  walk.h  place.h  folder.h         patterns and a tree → listing
+                 glob.h  stat.h
     ring.pxi     ring.h  channel.h  crc32c.h       the driver's end of one worker's rings, in one memfd
     port.pxi     ring.h                            the worker's end, with its flight recorder
     gather.pxi   gather.h                          completions of all workers → bytes in input order
@@ -45,3 +47,4 @@ include "core/ring.pxi"
 include "core/port.pxi"
 include "core/gather.pxi"
 include "core/listing.pxi"
+include "core/builder.pxi"
