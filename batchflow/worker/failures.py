@@ -8,6 +8,7 @@ exception's middle frames left out first, and ``TRACEBACK_SIZE_MAX`` bytes.
 
 from __future__ import annotations
 
+import importlib
 import traceback
 from collections import deque
 from collections.abc import Iterator
@@ -25,7 +26,13 @@ _CHAIN_MAX = 8
 _GROUP_MEMBERS_MAX = 8
 _GROUP_DEPTH_MAX = 3
 _LINE_SIZE_MAX = 2 * 1024
-_OUR_FOLDER = str(Path(__file__).parent.parent) + "/"
+_HIDDEN = (
+    f"{Path(__file__).parent.parent}/",
+    "batchflow/_core",  # as the compiler names its files
+    f"{Path(importlib.__file__).parent}/",
+    "<frozen importlib",
+)
+"""How the file names of our frames and of the import system's begin."""
 
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
@@ -141,7 +148,7 @@ class _Report:
         count = self._frames_left
         first: list[TracebackType] = []
         last: deque[TracebackType] = deque(maxlen=max(1, count - count // 2))
-        left_out = -len(last)
+        left_out = 0
         for one in _user_entries(entry) or (_entries(entry) if may_be_ours else ()):
             if len(first) < count // 2:
                 first.append(one)
@@ -164,11 +171,11 @@ def _entries(entry: TracebackType | None) -> Iterator[TracebackType]:
 
 
 def _user_entries(entry: TracebackType | None) -> list[TracebackType]:
-    return [one for one in _entries(entry) if not _is_ours(one.tb_frame.f_code.co_filename)]
+    return [one for one in _entries(entry) if not _is_hidden(one.tb_frame.f_code.co_filename)]
 
 
-def _is_ours(filename: str) -> bool:
-    return filename.startswith((_OUR_FOLDER, "batchflow/_core", "<frozen importlib"))
+def _is_hidden(filename: str) -> bool:
+    return filename.startswith(_HIDDEN)
 
 
 def _frame_text(entry: TracebackType) -> str:

@@ -63,6 +63,11 @@ def test_rows_and_header(result, expected):
     assert written(result) == expected
 
 
+@pytest.mark.parametrize("make", [list, pd.DataFrame])
+def test_every_line_break_is_quoted_and_rows_end_with_a_newline(make):
+    assert written(make([("a\rb", "c\nd"), ("e\r\nf", "g")])) == b'0,1\n"a\rb","c\nd"\n"e\r\nf",g\n'
+
+
 def test_a_missing_value_does_not_turn_its_neighbours_into_floats():
     both = CSV.encode([(1, "x"), (None, "y")], 2).rows
     assert both == CSV.encode([(1, "x")], 1).rows + CSV.encode([(None, "y")], 1).rows == b"1,x\n,y\n"

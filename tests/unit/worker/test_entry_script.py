@@ -196,6 +196,14 @@ def test_an_error_while_importing_has_the_users_frames_only(load, tmp_path, rais
     assert "score_script" not in sys.modules
 
 
+def test_frames_of_the_import_system_are_cut_off(load, tmp_path):
+    (tmp_path / "helper_on_demand.py").write_text("1 / 0\n")
+    with pytest.raises(EntryScriptError) as caught:
+        load("import importlib\nimportlib.import_module('helper_on_demand')\n")
+    files = [line.split('"')[1] for line in caught.value.traceback.splitlines() if line.startswith("  File")]
+    assert files == [f"{tmp_path}/score_script.py", f"{tmp_path}/helper_on_demand.py"]
+
+
 def test_a_syntax_error_shows_its_place_and_no_frame(load, tmp_path):
     with pytest.raises(EntryScriptError, match="cannot be imported: SyntaxError: ") as caught:
         load("def run(mini_batch)\n    pass\n")

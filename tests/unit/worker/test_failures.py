@@ -243,6 +243,10 @@ def test_causes_do_not_add_frames_beyond_the_limit():
     text = describe_failure(error)["traceback"]
     assert text.count('  File "score.py"') == FRAMES_MAX
     assert "  … 56 more frames …\n" in text
+    error.__cause__.__cause__ = nested(60)
+    text = describe_failure(error)["traceback"]
+    assert text.startswith("ValueError: deep\n\nThe above exception was the direct cause")
+    assert text.count('  File "score.py"') == FRAMES_MAX
 
 
 def test_the_whole_is_bounded():
