@@ -18,7 +18,7 @@ def worker_spec(job: ParallelJob) -> WorkerSpec:
         kind="script",
         worker_count=job.workers,
         folder=str(job.folder),
-        environment=settings.environment_variables,
+        environment=dict(settings.environment_variables),
         thread_environment={name: variables[name] for name in THREAD_VARIABLES if name in variables},
         cores=job.cores,
         logging_level=settings.logging_level,
