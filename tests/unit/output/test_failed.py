@@ -20,7 +20,7 @@ def entries(path):
 
 def test_one_object_for_each_failed_item(tmp_path):
     path = tmp_path / "steps" / "score" / "failed.jsonl"
-    odd = os.fsdecode(b"caf\xe9\n.png")
+    odd = os.fsdecode(b"x\xe9\n.png")
     with FailureLog(path) as log:
         log.add_failure(FAILURE, ["/data/a.png", odd])
         died = Failure(Dispatch(4, 1), "died", "WorkerDiedError", "", signal=9, worker=0, pid=78, output_tail="bye\n")
@@ -42,7 +42,7 @@ def test_one_object_for_each_failed_item(tmp_path):
         "pid": 77,
         "output_tail": "",
     }
-    assert os.fsencode(second["item"]) == b"caf\xe9\n.png"
+    assert os.fsencode(second["item"]) == b"x\xe9\n.png"
     assert (third["kind"], third["signal"], third["output_tail"]) == ("died", 9, "bye\n")
 
 
