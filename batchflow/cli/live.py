@@ -71,17 +71,18 @@ class LiveDisplay:
 
     def _table(self) -> Table:
         now = self._clock.monotonic()
-        wide = self._console.width >= _BAR_FROM_TERMINAL_WIDTH
+        views = self._views.running.values()
+        bars = self._console.width >= _BAR_FROM_TERMINAL_WIDTH and any(view.total is not None for view in views)
         table = Table.grid(padding=(0, 1))
         table.add_column(width=1)
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(1, self._console.width // 3))
-        if wide:
+        if bars:
             table.add_column(width=_BAR_WIDTH)
         table.add_column(no_wrap=True, overflow="ellipsis")
-        for view in self._views.running.values():
+        for view in views:
             spinner = self._spinners.setdefault(view.step, Spinner("dots", style="cyan"))
             status = Text(" · ".join(view.parts(now)))
-            bar = (_bar(view),) if wide else ()
+            bar = (_bar(view),) if bars else ()
             table.add_row(spinner.render(now), Text(safe_text(view.step), style="bold"), *bar, status)
         return table
 

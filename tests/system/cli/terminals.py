@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import select
 import signal
 import struct
@@ -23,12 +24,12 @@ class Terminal:
         self._descriptor = descriptor
         self.text = ""
 
-    def read_until(self, words: str) -> str:
-        """Everything shown so far, once it contains ``words``; fails when it never does."""
+    def read_until(self, pattern: str) -> str:
+        """Everything shown so far, once the regular expression is found in it; fails when it never is."""
         deadline = time.monotonic() + TIMEOUT_S
-        while words not in self.text:
+        while re.search(pattern, self.text) is None:
             if time.monotonic() > deadline or not self._read(deadline):
-                raise AssertionError(f"never saw {words!r} in {self.text!r}")
+                raise AssertionError(f"never saw {pattern!r} in …{self.text[-1_000:]!r}")
         return self.text
 
     def wait(self) -> int:
