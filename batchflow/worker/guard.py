@@ -75,6 +75,7 @@ class Guard:
         self._wake_in = wake_in
         self._status: int | None = None
         self._deadline: float | None = None
+        self._asked: set[int] = set()
         self._driver: int | None = None
         self._poller = select.poll()
         self._poller.register(_LIFELINE, select.POLLIN)
@@ -92,6 +93,8 @@ class Guard:
                     self._kill()
             elif time.monotonic() >= self._deadline:
                 self._kill()
+            else:
+                self._ask()
             self._listen()
         if self._status is None:
             raise ChildProcessError("the command is no child of this process")
@@ -127,6 +130,15 @@ class Guard:
         elif word == b"T" and self._deadline is None:
             self._deadline = time.monotonic() + _GRACE_S
             self._signal_group(signal.SIGTERM)
+            self._asked.add(self._pid)
+
+    def _ask(self) -> None:
+        """Ask those that left the command's group and have become our children since."""
+        for child in _children():
+            if child not in self._asked and _group_of(child) != self._pid:
+                self._asked.add(child)
+                with contextlib.suppress(OSError):
+                    os.kill(child, signal.SIGTERM)
 
     def _kill(self) -> None:
         """Kill the command's group and all children; what these leave comes to us next, with a SIGCHLD."""
@@ -151,6 +163,13 @@ def _children() -> list[int]:
                 if int((folder / "stat").read_bytes().rpartition(b")")[2].split()[1]) == os.getpid():
                     mine.append(int(folder.name))
     return mine
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
 
 
 def _tell(descriptor: int, line: str) -> None:
