@@ -65,7 +65,7 @@ typedef struct {
     int in_order, any_items, write_header;
 } bf_gather;
 
-enum { BF_APPENDED = 0, BF_WAITING = 1, BF_COLUMNS_DIFFER = 2, BF_NO_MEMORY = -1, BF_NOT_EXPECTED = -2 };
+enum { BF_APPENDED = 0, BF_WAITING = 1, BF_COLUMNS_DIFFER = 2, BF_NOT_EXPECTED = -2, BF_NO_MEMORY = -3 };
 
 /* Bytes accounted for a result that waits, over and above its own. */
 #define BF_RESULT_OVERHEAD 96u

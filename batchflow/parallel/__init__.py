@@ -1,0 +1,1 @@
+"""One parallel step from listing to receipt, and ``map`` and ``Pool`` for callers without a workflow."""

@@ -63,6 +63,7 @@ class ZygoteClient:
         pickled_fd = -1 if self._pickled is None else _memory_file("batchflow-function", self._pickled)
         inherited = [fd for fd in (theirs.fileno(), lifeline_read, spec_fd, pickled_fd) if fd >= 0]
         boot = Path(batchflow.__file__).parent / "worker" / "boot.py"
+        variables = dict(os.environ) | dict(self._spec.environment)
         numbers = [str(fd) for fd in (theirs.fileno(), lifeline_read, spec_fd, pickled_fd)]
         try:
             self._process = subprocess.Popen(
@@ -71,7 +72,7 @@ class ZygoteClient:
                 stdout=self._log_fd,
                 stderr=self._log_fd,
                 pass_fds=inherited,
-                env=dict(os.environ) | dict(self._spec.environment) | zygote_environment(os.environ),
+                env=variables | zygote_environment(variables),
                 start_new_session=True,  # Ctrl-C is for the driver, which knows what to do
             )
         except OSError as error:

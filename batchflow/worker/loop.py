@@ -89,8 +89,7 @@ def gpu_environment(worker: int, gpus_per_worker: int, visible: str | None) -> d
 
 
 def _describe(error: BaseException) -> bytes:
-    kind = "contract" if isinstance(error, ContractError) else "exception"
-    return json.dumps({"kind": kind, **describe_failure(error)}).encode()
+    return json.dumps(describe_failure(error)).encode()
 
 
 def _leave(status: int) -> NoReturn:
@@ -114,7 +113,7 @@ def _serve_mini_batches(
     # Private names: nothing that the user's code does to modules or builtins reaches the loop.
     take, publish_result, publish_failure = port.take, port.publish_result, port.publish_failure
     paths, run_batch, describe = listing.paths, script.run_batch, _describe
-    limit, contract_error, chdir, folder = spec.max_result_size, ContractError, os.chdir, spec.folder
+    limit, contract_error, fchdir, folder = spec.max_result_size, ContractError, os.fchdir, os.open(".", os.O_PATH)
     make_context = _context_maker(spec, worker) if script.wants_context else None
     while (request := take()) is not None:
         index, attempt, start, count = request
@@ -125,10 +124,9 @@ def _serve_mini_batches(
                 raise contract_error(f"the result has {len(rows)} bytes, max_result_size={limit}")
         except BaseException as error:
             publish_failure(index, attempt, describe(error))
-            if folder is not None:
-                chdir(folder)
         else:
             publish_result(index, attempt, returned, columns, rows)
+        fchdir(folder)
 
 
 def _context_maker(spec: WorkerSpec, worker: int) -> Callable[[int, int, int, int], MiniBatchContext]:
@@ -137,7 +135,7 @@ def _context_maker(spec: WorkerSpec, worker: int) -> Callable[[int, int, int, in
         run_id=spec.run_id,
         arguments=spec.arguments,
         dataset_name=spec.dataset,
-        scratch_path=Path(spec.scratch_folder) / f"worker-{worker}",
+        scratch_path=Path(spec.scratch_folder) / f"worker-{worker}-{os.getpid()}",
         output_dir=None if spec.output_folder is None else Path(spec.output_folder),
     )
 
