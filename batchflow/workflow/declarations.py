@@ -59,6 +59,8 @@ class Declarations:
     def _dataset(self, name: str, table: object) -> FileDataset | None:
         scope, loc = self._scope, ("datasets", name)
         good = shapes.check_name(name, "a dataset", scope.document, loc, scope.problems)
+        if table is None:
+            return None
         filled = self._filled(table, loc)
         shape = shapes.check_shape(schema.DatasetShape, filled, scope.document, loc, scope.problems, scope.broken)
         files_loc: Loc = (*loc, "files")

@@ -13,7 +13,7 @@ from batchflow.workflow import paths
 from batchflow.workflow.diagnostics import did_you_mean, safe_text
 from batchflow.workflow.document import Loc
 from batchflow.workflow.scope import Scope
-from batchflow.workflow.values import Input, Output, Workflow
+from batchflow.workflow.values import Input, Output, Position, Workflow
 
 
 @dataclass(frozen=True)
@@ -89,22 +89,23 @@ def check_graph(nodes: Mapping[str, Node], scope: Scope) -> None:
         message = "steps wait for each other: " + " → ".join(f"`{name}`" for name in cycle)
         if len(cycle) == 2:
             message = f"step `{cycle[0]}` waits for itself"
-        loc, needle = _edge(nodes[cycle[0]], cycle[1])
-        scope.problems.add("BF041", message, scope.document, loc, needle=needle)
+        loc, needle, position = _edge(nodes[cycle[0]], cycle[1])
+        scope.problems.add("BF041", message, scope.document, loc, needle=needle, position=position)
     outputs = _check_outputs(scope)
     for node in nodes.values():
         _check_reads(node, outputs, dependencies, scope)
         _check_overwrites(node, scope)
 
 
-def _edge(step: Node, dependency: str) -> tuple[Loc, str | None]:
-    """Where a step says that it waits for another, and the text to underline."""
+def _edge(step: Node, dependency: str) -> tuple[Loc, str | None, Position | None]:
+    """Where a step says that it waits for another: the location and the text to underline, or the position."""
     for one in step.inputs:
-        if one.producer == dependency and "." not in one.name:
-            return ("steps", step.name, "inputs", one.name), f"steps.{dependency}."
+        if one.producer == dependency:
+            position = one.position if "." in one.name else None
+            return ("steps", step.name, "inputs", one.name), f"${{steps.{dependency}.", position
     if dependency in step.after:
-        return ("steps", step.name, "after", step.after.index(dependency)), None
-    return ("steps", step.name), None
+        return ("steps", step.name, "after", step.after.index(dependency)), None, None
+    return ("steps", step.name), None, None
 
 
 def _check_outputs(scope: Scope) -> list[tuple[str, Output]]:
@@ -151,7 +152,7 @@ def _check_place(step: str, output: Output, scope: Scope) -> None:
 
 def _check_overwrites(step: Node, scope: Scope) -> None:
     """A step's outputs must not be, or contain, what it reads or executes."""
-    read = [(f"input `{one.name}`", pattern) for one in step.inputs for pattern in one.patterns]
+    read = [(f"input `{one.name}`", pattern) for one in step.inputs if one.producer is None for pattern in one.patterns]
     if step.entry_script is not None:
         read.append(("the entry script", str(step.entry_script)))
     for output in step.outputs:

@@ -8,7 +8,7 @@ from typing import Any
 
 from batchflow.workflow import limits
 from batchflow.workflow.diagnostics import Problems, did_you_mean
-from batchflow.workflow.document import Document, Loc, Tree
+from batchflow.workflow.document import Document, Tree
 
 _SECTIONS = ("steps", "datasets", "models")
 _HINT = "write NAME=VALUE for a parameter, or a key of the file such as steps.NAME.parallel.workers=8"
@@ -47,14 +47,16 @@ def _put(document: Document, parts: tuple[str, ...], text: str, origin: str, pro
         problems.add("BF020", message, hint=did_you_mean(parts[1], names), origin=origin)
         return
     table: Any = document.tree
-    for part in parts[:-1]:
-        table = table.setdefault(part, {})
+    for index, part in enumerate(parts[:-1]):
+        if part not in table:
+            table[part] = {}
+            document.overridden[parts[: index + 1]] = origin
+        table = table[part]
         if not isinstance(table, dict):
             problems.add("BF024", f"`{part}` is not a table, so nothing in it can be set", origin=origin)
             return
     table[parts[-1]] = parse_value(text)
-    loc: Loc = parts
-    document.overridden[loc] = origin
+    document.overridden[parts] = origin
 
 
 def parse_value(text: str) -> object:

@@ -115,10 +115,7 @@ class _Reader:
         source = self._shape.source_directory
         if source is None:
             return self._scope.folder
-        folder = Path(paths.absolute(source, self._declarations.folder_for((*self._loc, "source_directory"))))
-        if not folder.is_dir():
-            self._report("BF051", f"source_directory {source} is not a folder", "source_directory")
-        return folder
+        return Path(paths.absolute(source, self._declarations.folder_for((*self._loc, "source_directory"))))
 
     def _over(self) -> str | None:
         names = list(self._inputs)

@@ -86,7 +86,8 @@ def _parameter(
         return None
     table = source if isinstance(source, dict) else {"default": source}
     shape = shapes.check_shape(schema.ParameterShape, table, document, loc, problems)
-    kind = None if shape is None else _declared_type(shape, document, loc, problems)
+    default_loc: Loc = (*loc, "default") if isinstance(source, dict) else loc
+    kind = None if shape is None else _declared_type(shape, document, loc, default_loc, problems)
     if shape is None or kind is None or not _declaration_fits(shape, kind, document, loc, problems):
         return None
     default = None
@@ -95,7 +96,7 @@ def _parameter(
             default = _checked(_typed(shape.default, kind, document.path.parent), shape, kind)
         except _ValueFault as fault:
             message = f"parameter `{name}`: {fault.message}"
-            problems.add("BF022", message, document, (*loc, "default"), hint=fault.hint)
+            problems.add("BF022", message, document, default_loc, hint=fault.hint)
             return None
     value, origin = default, "default"
     if given is not None:
@@ -120,7 +121,9 @@ def _report_given(code: str, message: str, hint: str | None, name: str, given: G
         problems.add(code, message, origin=given.shown, hint=hint)
 
 
-def _declared_type(shape: schema.ParameterShape, document: Document, loc: Loc, problems: Problems) -> Type | None:
+def _declared_type(
+    shape: schema.ParameterShape, document: Document, loc: Loc, default_loc: Loc, problems: Problems
+) -> Type | None:
     if shape.type is not None:
         return shape.type
     if shape.default is None:
@@ -130,7 +133,7 @@ def _declared_type(shape: schema.ParameterShape, document: Document, loc: Loc, p
     kind = _TYPES.get(type(shape.default))
     if kind is None:
         message = f"parameter `{loc[1]}`: a value of this type cannot be a parameter"
-        problems.add("BF010", message, document, (*loc, "default"), hint="put it in quotes")
+        problems.add("BF010", message, document, default_loc, hint="put it in quotes")
     return kind
 
 

@@ -35,7 +35,7 @@ def check_presence(nodes: Iterable[Node], scope: Scope) -> None:
                 continue
             if Path(path).is_dir() if path.endswith("/") else Path(path).exists():
                 continue
-            what = "is not a folder" if os.path.lexists(path) else "does not exist, and no step makes it"
+            what = "is not a folder" if Path(path).exists() else "does not exist, and no step makes it"
             loc = ("steps", node.name, "inputs", one.name)
             scope.problems.add(
                 "BF050", f"input `{one.name}`: {path} {what}", scope.document, loc, hint=_near(Path(path))

@@ -267,4 +267,17 @@ def json_schema() -> dict[str, Any]:
     ((pattern, full),) = schema["properties"]["params"]["patternProperties"].items()
     short = [{"type": kind} for kind in ("boolean", "number", "string", "array")]
     schema["properties"]["params"]["patternProperties"][pattern] = {"anyOf": [full, *short]}
+    _close(schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _close(schema: object) -> None:
+    """Refuse keys that no pattern of a table matches, as the models do."""
+    if isinstance(schema, dict):
+        if "patternProperties" in schema:
+            schema["additionalProperties"] = False
+        for one in schema.values():
+            _close(one)
+    elif isinstance(schema, list):
+        for one in schema:
+            _close(one)

@@ -211,7 +211,7 @@ class Filler:
             return None
         name = names[0]
         if namespace == "params":
-            parameter = self._declared(self._scope.params, name, "parameter", reference, loc)
+            parameter = self._declared(self._scope.params, name, "no parameter", reference, loc)
             self._uses.params.add(name)
             if parameter is not None and parameter.type == "path":
                 return Files((str(parameter.value),), False)
@@ -221,22 +221,22 @@ class Filler:
                 "name": self._scope.name,
                 "folder": Files((str(self._scope.folder),), False),
             }
-            return self._declared(values, name, "name in `workflow`", reference, loc)
+            return self._declared(values, name, "the namespace `workflow` has no", reference, loc)
         if namespace == "outputs":
             known = dict.fromkeys(self._outputs, OpenOutput(name))
-            return self._declared(known, name, "output of this step", reference, loc)
+            return self._declared(known, name, "this step has no output", reference, loc)
         if namespace == "inputs":
-            step_input = self._declared(self._inputs, name, "input of this step", reference, loc)
+            step_input = self._declared(self._inputs, name, "this step has no input", reference, loc)
             return None if step_input is None else Files(step_input.patterns, step_input.kind == "dataset")
         return self._find_declared_files(reference, name, loc)
 
     def _find_declared_files(self, reference: Reference, name: str, loc: Loc) -> Files | None:
         scope = self._scope
         if reference.namespace == "models":
-            model = self._declared(scope.models, name, "model", reference, loc)
+            model = self._declared(scope.models, name, "no model", reference, loc)
             files = None if model is None else Files((str(model.path),), False)
         else:
-            dataset = self._declared(scope.datasets, name, "dataset", reference, loc)
+            dataset = self._declared(scope.datasets, name, "no dataset", reference, loc)
             files = None if dataset is None else Files(dataset.patterns, True)
         if files is not None:
             self._add_use(reference, files, (reference.namespace, name), loc)
@@ -248,13 +248,13 @@ class Filler:
             self._unknown(reference, loc, message, ())
             return None
         _, step, _, name = reference.parts
-        outputs = self._declared(self._scope.outputs, step, "step", reference, loc)
+        outputs = self._declared(self._scope.outputs, step, "no step", reference, loc)
         if outputs is None:
             return None
-        self._uses.steps.add(step)
-        output = self._declared(outputs, name, f"output of step `{step}`", reference, loc)
+        output = self._declared(outputs, name, f"step `{step}` has no output", reference, loc)
         if output is None:
             return None
+        self._uses.steps.add(step)
         files = Files((f"{output.path}/" if output.is_folder else str(output.path),), False, step)
         self._add_use(reference, files, ("steps", step, "outputs", name), loc)
         return files
@@ -274,7 +274,7 @@ class Filler:
         self, known: Mapping[str, DeclaredT], name: str, what: str, reference: Reference, loc: Loc
     ) -> DeclaredT | None:
         if name not in known:
-            self._unknown(reference, loc, f"no {what} `{name}`", known)
+            self._unknown(reference, loc, f"{what} `{name}`", known)
         return known.get(name)
 
     def _unknown(self, reference: Reference, loc: Loc, message: str, known: Iterable[str]) -> None:

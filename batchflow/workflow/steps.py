@@ -181,7 +181,13 @@ class StepReader:
             return None
         if any((*self._loc, "parallel", key) in self._scope.broken for key in ("entry_script", "source_directory")):
             return None
-        return script_path(script, folder, self._loc, self._declarations)
+        path = script_path(script, folder, self._loc, self._declarations)
+        loc: Loc = (*self._loc, "parallel", "source_directory")
+        if folder != "." and not Path(paths.absolute(folder, self._declarations.folder_for(loc))).is_dir():
+            message = f"source_directory {folder} is not a folder"
+            self._scope.problems.add("BF051", message, self._scope.document, loc)
+            return None
+        return path
 
     def _after(self) -> tuple[str, ...]:
         """The steps named by ``after`` that exist; the others are reported."""

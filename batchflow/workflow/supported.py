@@ -8,7 +8,8 @@ from batchflow.workflow.diagnostics import Problems
 from batchflow.workflow.document import Document, Loc, Tree
 
 FILE_KEYS = frozenset({"profiles", "environments", "resources"})
-DATASET_KEYS = frozenset({"tables", "table", "format", "columns", "cache", "follow_symlinks", "partition_format"})
+TABLE_KEYS = frozenset({"tables", "table"})
+DATASET_KEYS = TABLE_KEYS | frozenset({"format", "columns", "cache", "follow_symlinks", "partition_format"})
 STEP_KEYS = frozenset(
     {"matrix", "exclude", "include", "each", "foreach", "when", "incremental", "keep", "triggers", "retries", "timeout"}
     | {"resources", "log", "environment"}
@@ -24,13 +25,18 @@ def without_unsupported(document: Document, problems: Problems) -> Tree:
     datasets = tree.get("datasets")
     if isinstance(datasets, dict):
         tree["datasets"] = {
-            name: _without(table, DATASET_KEYS, document, ("datasets", name), problems)
-            for name, table in datasets.items()
+            name: _dataset(table, document, ("datasets", name), problems) for name, table in datasets.items()
         }
     steps = tree.get("steps")
     if isinstance(steps, dict):
         tree["steps"] = {name: _step(table, document, ("steps", name), problems) for name, table in steps.items()}
     return tree
+
+
+def _dataset(table: Any, document: Document, loc: Loc, problems: Problems) -> Any:  # noqa: ANN401
+    """None for a dataset of tables: what else it may lack is of no interest."""
+    rest = _without(table, DATASET_KEYS, document, loc, problems)
+    return None if isinstance(table, dict) and not TABLE_KEYS.isdisjoint(table) else rest
 
 
 def _step(table: Any, document: Document, loc: Loc, problems: Problems) -> Any:  # noqa: ANN401
