@@ -6,6 +6,7 @@ A folder is made under another name and renamed when it is whole, so a half-made
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,9 +44,13 @@ def numbered_files(data: Path, count: int) -> Path:
 
 def warm(folder: Path, *, contents: bool) -> None:
     """Bring names, sizes and, if asked, bytes back into the page cache: virtual machines drop them between runs."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and contents:
-            path.read_bytes()
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            warm(Path(entry.path), contents=contents)
+        elif contents:
+            Path(entry.path).read_bytes()
+        else:
+            entry.stat(follow_symlinks=False)
 
 
 def draft_of(folder: Path) -> Path:

@@ -12,10 +12,15 @@ EXPLANATION = (
     "The whole: workers started, the folder listed with size and mtime of every file recorded, every mini-batch "
     "called, the output file written, the workers gone. Peers list with `os.scandir` and `DirEntry.stat`."
 )
+METRICS = [("whole", "whole call")]
 
 
 def setup(options: Options) -> list[Scenario]:
-    return [noop.scenario(options, LABEL, "directory → output file", EXPLANATION, metric="whole", size=10)]
+    return [
+        noop.scenario(
+            options, LABEL, "directory → output file", EXPLANATION, metrics=[("whole", "whole call")], size=10
+        )
+    ]
 
 
 def run(task: Task) -> Outcome:

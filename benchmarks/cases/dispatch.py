@@ -13,12 +13,15 @@ EXPLANATION = (
     "peers: a Python list) and ends with the last byte of the output file; `run()` gets 10 path strings and returns "
     "their last 12 characters. The mini-batches of 10,000 split the cost into a · items + b · mini-batches."
 )
+METRICS = [("dispatch", "time")]
 
 
 def setup(options: Options) -> list[Scenario]:
     sizes = (10, 10_000) if options.mini_batches >= 2_000 else (10,)
     return [
-        noop.scenario(options, LABEL, "listed dataset → output file", EXPLANATION, metric="dispatch", size=size)
+        noop.scenario(
+            options, LABEL, "listed dataset → output file", EXPLANATION, metrics=[("dispatch", "time")], size=size
+        )
         for size in sizes
     ]
 

@@ -12,13 +12,15 @@ from benchmarks.values import Scenario, Task
 
 LABEL = "memory"
 EXPLANATION = (
-    "A Python list of paths in, a Python list of results out, nothing on disk. The clock runs from before the workers "
-    "are started until they are gone: `batchflow.map` is one call."
+    "A Python list of paths in, a Python list of results out, nothing on disk. Steady state: from the pool warm "
+    "(`batchflow.map`, which is one call: from the first result, before which a few mini-batches have been called) to "
+    "the last result. Whole call: workers started and ended too."
 )
 
 
 def setup(options: Options) -> list[Scenario]:
-    return [noop.scenario(options, LABEL, "lists in, lists out", EXPLANATION, metric="whole", size=10)]
+    metrics = (("dispatch", "steady state"), ("whole", "whole call"))
+    return [noop.scenario(options, LABEL, "lists in, lists out", EXPLANATION, metrics=metrics, size=10)]
 
 
 def run(task: Task) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import data
@@ -14,9 +15,9 @@ SCRIPT = Path(__file__).parents[1] / "entry" / "noop.py"
 
 
 def scenario(
-    options: Options, case: str, title: str, explanation: str, *, metric: str, size: int, peers: tuple[str, ...] = PEERS
+    options: Options, case: str, name: str, explanation: str, *, metrics: Sequence[tuple[str, str]], size: int
 ) -> Scenario:
-    """``options.mini_batches`` x 10 empty files, in mini-batches of ``size``."""
+    """``options.mini_batches`` x 10 empty files, in mini-batches of ``size``; ``metrics`` are (phase, title)."""
     item_count = options.mini_batches * 10
     folder = data.numbered_files(options.data, item_count)
     mini_batch_count = -(-item_count // size)
@@ -25,7 +26,7 @@ def scenario(
         chunks = chunks[-2:]
     return Scenario(
         case=case,
-        title=f"{title}, mini-batches of {size:,}",
+        title=f"{name}, mini-batches of {size:,}",
         explanation=explanation,
         folder=str(folder),
         item_count=item_count,
@@ -34,9 +35,9 @@ def scenario(
         arguments=(),
         output_format="text",
         workers=options.workers,
-        peers=options.chosen(peers),
+        peers=options.chosen(PEERS),
         chunks=chunks,
-        metrics=(Metric(metric, "time", "µs per mini-batch", mini_batch_count, 1e6),),
+        metrics=tuple(Metric(key, title, "µs per mini-batch", mini_batch_count, 1e6) for key, title in metrics),
         expectation=Expectation(item_count, data.digest_of_rows(data.numbered_names(item_count))),
         tuning_key=f"no-op {size} of {item_count}",
     )

@@ -15,7 +15,6 @@ from batchflow.parallel.runner import run_parallel_step
 from batchflow.parallel.values import ParallelJob
 from batchflow.workflow.values import ParallelSettings
 from benchmarks.cases.common import Outcome, own_cpu_s
-from benchmarks.peers.base import entry_function, load
 from benchmarks.values import Task
 
 
@@ -25,13 +24,32 @@ def run_step(task: Task, *, manifest: bool = False) -> Outcome:
     ``manifest``: record size and modification time of every file first, as ``batchflow run`` does before a step.
     """
     job = make_job(task)
-    cpu_s = own_cpu_s()
+    clock = CpuClock()
     begin = time.perf_counter()
     if manifest:
         list_files(job.patterns, stat=True)
-    receipt = run_parallel_step(job, on_event=lambda event: None, stop=StopRequest())
+    receipt = run_parallel_step(job, on_event=lambda event: None, stop=StopRequest(), clock=clock)
     whole = time.perf_counter() - begin
-    return Outcome({**receipt.details["timings"], "whole": whole}, own_cpu_s() - cpu_s)
+    timings = receipt.details["timings"]
+    return Outcome({**timings, "whole": whole}, clock.cpu_s(timings["list"] + timings["start"], timings["dispatch"]))
+
+
+class CpuClock:
+    """The machine's clock, which notes what CPU time this process had used at every look."""
+
+    def __init__(self) -> None:
+        self._looks: list[tuple[float, float]] = []
+
+    def monotonic(self) -> float:
+        now_s = time.monotonic()
+        self._looks.append((now_s, own_cpu_s()))
+        return now_s
+
+    def cpu_s(self, after_s: float, length_s: float) -> float:
+        """CPU time used in the ``length_s`` that began ``after_s`` past the first look, to the nearest looks."""
+        begin_s = self._looks[0][0] + after_s
+        inside = [cpu for now_s, cpu in self._looks if begin_s - 1e-6 <= now_s <= begin_s + length_s + 1e-6]
+        return inside[-1] - inside[0]
 
 
 def make_job(task: Task) -> ParallelJob:
@@ -64,13 +82,19 @@ def make_job(task: Task) -> ParallelJob:
 
 
 def run_map(task: Task, items: list[str]) -> tuple[Outcome, list[str]]:
-    """``batchflow.map`` with the entry script's ``run`` as the function; its results as one list."""
-    import batchflow
+    """``batchflow.map`` with the no-op as the function; its results as one list.
 
-    load(task.script, task.arguments)
-    function = entry_function()
+    ``start`` lasts until the first result: at most a few mini-batches have been called by then.
+    """
+    import batchflow
+    from benchmarks.entry import noop
+
     cpu_s = own_cpu_s()
     begin = time.perf_counter()
-    results = list(batchflow.map(function, items, mini_batch_size=task.mini_batch_size, workers=task.workers))
-    whole = time.perf_counter() - begin
-    return Outcome({"whole": whole}, own_cpu_s() - cpu_s), results
+    results = batchflow.map(noop.run, items, mini_batch_size=task.mini_batch_size, workers=task.workers)
+    everything = [next(results)]
+    started = time.perf_counter()
+    everything.extend(results)
+    end = time.perf_counter()
+    seconds = {"start": started - begin, "dispatch": end - started, "whole": end - begin}
+    return Outcome(seconds, own_cpu_s() - cpu_s), everything

@@ -1,0 +1,1 @@
+"""The entry scripts that every side runs."""
