@@ -14,22 +14,14 @@ from batchflow.errors import ResourceError
 
 
 def repair_standard_streams() -> None:
-    """Open ``/dev/null`` wherever descriptor 0, 1 or 2 is closed.
+    """Open ``/dev/null`` wherever descriptor 0, 1 or 2 was closed when the process began.
 
     Otherwise the next file opened would take its number, and what is printed would be written into it.
     """
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            # The lowest free number is given out, and all lower ones are taken.
-            os.open(os.devnull, os.O_RDWR)
-    if sys.stdin is None:
-        sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - open for the life of the process
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest free number is given out, and all lower ones are taken by now.
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - open for the life of the process
 
 
 class QuietStream:

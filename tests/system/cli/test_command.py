@@ -20,7 +20,9 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 def run(command: Sequence[str], folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    # Buffered, as users have it: what is left in a buffer at exit is part of the story.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment} | options
     return subprocess.run(list(command), cwd=folder, text=True, timeout=TIMEOUT_S, check=False, **streams)  # type: ignore[call-overload, no-any-return]
 
 
