@@ -43,7 +43,13 @@ FACE_LAYER = 8
 PRINTING = ("batchflow/cli/", "batchflow/__main__.py")
 SHELL = ("batchflow/runner/steps.py",)
 SHELLS = {"sh", "bash", "/bin/sh", "/bin/bash"}
-PICKLING = ("batchflow/pool/", "batchflow/worker/")
+PICKLING = (
+    "batchflow/parallel/calls.py",
+    "batchflow/parallel/executor.py",
+    "batchflow/parallel/mapping.py",
+    "batchflow/worker/loop.py",
+    "batchflow/worker/user_code.py",
+)
 FORKING = ("batchflow/worker/zygote.py", "batchflow/worker/guard.py")
 """Programs of one thread that were exec'd for the purpose."""
 KILLING = ("batchflow/worker/guard.py", "batchflow/worker/lifeline.py", "batchflow/runner/process.py")
