@@ -19,7 +19,7 @@ from batchflow.cli.text import count, duration, one_line, rate, safe_text, short
         ("\x9b31m", "\\x9b31m"),
         ("\u202egnp.exe", "\\u202egnp.exe"),
         ("line\u2028end", "line\\u2028end"),
-        ("caf\udce9.png", "caf\\xe9.png"),
+        ("gar\udce7on.png", "gar\\xe7on.png"),
         ("\ud800", "\\ud800"),
         ("already \\x1b", "already \\x1b"),
     ],
