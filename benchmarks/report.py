@@ -24,9 +24,9 @@ def markdown(record: dict[str, Any]) -> str:
         "",
         f"Medians of interleaved runs, each in its own process (least–greatest). Ratio: median of `peer ÷ batchflow` "
         f"of the same round, above 1 means that batchflow is faster. Runs in which others used more than "
-        f"{record['options']['foreign_limit']:.0%} of the machine are dropped. Every result was checked. CPU of the tree is that "
-        "of the whole process with its children, Python's start and imports included; peak memory comes from a round "
-        "of its own.",
+        f"{record['options']['foreign_limit']:.0%} of the machine are dropped. Every result was checked. CPU of the "
+        "tree is that of the whole process with its children, Python's start and imports included; peak memory comes "
+        "from a round of its own.",
     ]
     for scenario in record["scenarios"]:
         lines += ["", *scenario_lines(scenario)]
