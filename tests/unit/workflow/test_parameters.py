@@ -149,12 +149,12 @@ def test_unknown_names_are_refused_wherever_they_come_from(tmp_path: Path) -> No
         tmp_path,
         LIMIT,
         params_file=Path("p.toml"),
-        environ={"BATCHFLOW_PARAM_LIMT": "3"},
-        params={"lmit": 4},
+        environ={"BATCHFLOW_PARAM_LIMIX": "3"},
+        params={"limix": 4},
     )
     assert [(one.code, one.hint) for one in error.diagnostics] == [("BF020", "did you mean `limit`?")] * 3
     assert "p.toml:2:1" in str(error)
-    assert "--> BATCHFLOW_PARAM_LIMT=3" in str(error)
+    assert "--> BATCHFLOW_PARAM_LIMIX=3" in str(error)
 
 
 def test_a_wrong_value_in_a_params_file_is_shown_there(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_path_that_is_set_starts_at_the_caller(tmp_path: Path) -> None:
     ("override", "code", "message", "hint"),
     [
         ("steps.p.parallel.workers=0", "BF011", "`workers`: expected at least 1, got 0", ""),
-        ("steps.p.parallel.wokers=1", "BF012", "unknown key `wokers`", "`workers`"),
+        ("steps.p.parallel.workerz=1", "BF012", "unknown key `workerz`", "`workers`"),
         ("steps.q.parallel.workers=1", "BF020", "no step `q` to set a key of", "`p`"),
         ("steps.p.parallel.workers.x=1", "BF010", "`workers`", ""),
         ("steps.p.parallel.entry_script.x=1", "BF024", "`entry_script` is not a table", ""),

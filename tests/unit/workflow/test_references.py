@@ -174,6 +174,12 @@ def test_the_text_of_a_file_comes_out_as_it_went_in(text: str) -> None:
         assert render("".join(str(piece) for piece in pieces), {}) == text.replace("$${", "${")
 
 
+def test_a_value_and_the_text_after_it_make_no_reference(tmp_path: Path) -> None:
+    step = "[steps.a]\ncall = 'tasks:main'\nargs = { x = '${params.d}{outputs.o}' }\noutputs.o = 'o.txt'\n"
+    template = load(tmp_path, "[params]\nd = '$'\n" + step).steps["a"].args
+    assert render(template, {"o": Path("/t")}) == {"x": "${outputs.o}"}
+
+
 def test_the_names_of_open_outputs() -> None:
     assert references.open_outputs("${outputs.a} ${$} ${HOME} ${outputs.b-2}") == ("a", "b-2")
     assert references.is_reference("${params.x}")
