@@ -11,6 +11,9 @@ class Listing:
     Made by ``batchflow.data.list_files`` or, in another process, by ``attach``; freed with the object.
     """
 
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """Raises ``TypeError``: a listing is not made by hand."""
+
     @staticmethod
     def attach(fds: Sequence[int], description: Mapping[str, int]) -> Listing:
         """Map the listing that ``fds()`` and ``describe()`` stand for, read-only; the descriptors stay the caller's.

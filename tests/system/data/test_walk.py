@@ -70,6 +70,19 @@ def test_a_tree_of_3000_levels_with_few_descriptors(deep: Path, limit: int) -> N
     assert lines == sorted([*("d/" * level + "f" for level in range(1, 3001)), "d/z"])
 
 
+def test_a_tree_like_a_comb_with_few_descriptors(deep: Path) -> None:
+    expected = []
+    folder = deep
+    for level in range(40):
+        for depth in range(1, 16):
+            expected.append("s/" * level + "a/" * depth + "f")
+        make_levels(folder, "a", 15)
+        (folder / "a" / "z").unlink()
+        folder = folder / "s"
+        folder.mkdir()
+    assert child(LIST_UNDER_A_LIMIT, f"{deep}/", "16").splitlines() == sorted(expected)
+
+
 def test_paths_longer_than_the_kernel_takes(deep: Path) -> None:
     name = "é" * 100
     make_levels(deep, name, 60)

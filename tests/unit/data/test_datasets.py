@@ -126,6 +126,12 @@ def test_a_large_folder_keeps_byte_order_and_sizes(tmp_path: Path) -> None:
     assert [listing.size(item) for item in range(3001)] == [len(name) for name in sorted(names)]
 
 
+def test_names_that_begin_alike_are_in_order(tmp_path: Path) -> None:
+    names = ["b", *("a" * length for length in range(1, 120)), *("a" * length + "/f" for length in range(120, 140))]
+    touch(tmp_path, *names)
+    assert listed(tmp_path, "") == sorted(names)
+
+
 def test_hidden_names_are_passed_over_and_counted(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", ".DS_Store", ".cache/x.png", "b/.DS_Store", ".h.png")
     assert list_files([f"{tmp_path}/"]).skipped_hidden == 4
