@@ -23,10 +23,10 @@ class WorkerLog:
         """At most 64 KiB from ``offset``."""
         return os.pread(self.fd, 1 << 16, offset).decode("utf-8", "replace").strip()
 
-    def tail(self, line_count: int = 20) -> str:
-        """The last lines."""
-        size = self.size()
-        text = os.pread(self.fd, TAIL_SIZE, max(0, size - TAIL_SIZE)).decode("utf-8", "replace")
+    def tail(self, line_count: int = 20, end: int | None = None) -> str:
+        """The last lines, of the whole log or of what lies before ``end``."""
+        size = self.size() if end is None else end
+        text = os.pread(self.fd, min(size, TAIL_SIZE), max(0, size - TAIL_SIZE)).decode("utf-8", "replace")
         return "\n".join(text.splitlines()[-line_count:])
 
     def close(self) -> None:

@@ -247,7 +247,7 @@ class WorkerPool:
                 timed_out=slot.timed_out,
                 was_ready=slot.ready,
                 peak_rss=peak_rss,
-                output_tail="" if slot.log is None else slot.log.tail(),
+                output_tail="" if slot.log is None else slot.log.tail(end=slot.stack_at),
                 stack=stack,
             )
         )
