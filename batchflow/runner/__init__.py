@@ -10,7 +10,6 @@ code            the part of it that is code: syntax trees, local modules
 status          how the steps stand, for verbs that look
 steps           one step executed
 process         one command, of which nothing outlives it
-cores           how many CPUs there are to use
 """
 
 from batchflow.runner.planning import plan_workflow

@@ -13,6 +13,7 @@ import hashlib
 import re
 import shlex
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ _PYTHON_KIND = f"syntax-1-{sys.version_info.major}.{sys.version_info.minor}"
 _CONTENT_KIND = "content"
 # A file touched so recently may change again within one tick of the file system's clock: not remembered.
 _SETTLED_NS = 2_000_000_000
+_parsing = threading.Lock()
 
 
 class CodeReader:
@@ -177,7 +179,8 @@ def _read_python(path: Path) -> dict[str, Any]:
     """The digest of the syntax tree and the modules imported anywhere in it, as ``[level, dotted name]``."""
     source = path.read_bytes()
     try:
-        with warnings.catch_warnings():
+        # The filters belong to the whole process: at least our own threads must not restore each other's.
+        with _parsing, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
         digest = hashlib.sha256("".join(_dump(tree)).encode(errors="surrogatepass")).hexdigest()[:32]

@@ -26,6 +26,7 @@ from batchflow.worker import guard
 _STOP_LOOK_MS = 100
 _TAIL_SIZE = 64 * 1024
 TAIL_LINE_COUNT = 20
+_LINE_LENGTH_MAX = 500
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ def read_tail(path: Path, line_count: int = TAIL_LINE_COUNT) -> str:
     """The last lines of a log; empty if there is none."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_SIZE))
-        return "\n".join(file.read().decode(errors="backslashreplace").splitlines()[-line_count:])
+        lines = file.read().decode(errors="backslashreplace").splitlines()[-line_count:]
+        return "\n".join(line if len(line) <= _LINE_LENGTH_MAX else f"{line[:_LINE_LENGTH_MAX]}…" for line in lines)
     return ""
 
 

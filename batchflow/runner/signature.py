@@ -163,10 +163,22 @@ def code_of(step: Step, workflow: Workflow, code: CodeReader) -> dict[str, str]:
     return {}
 
 
-def without_own_files(before: Mapping[str, Any], after: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
-    """The code before a step ran, with null for the files that it made itself, now or in an earlier run (``old``)."""
+def settle_code(
+    before: Mapping[str, Any], after: Mapping[str, Any], old: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """The code to record for a ``run`` step, and the files named in its command that changed while it ran.
+
+    A file that appeared, now or in an earlier run (``old``), is the step's own and never counts.  One that changed was
+    most likely written by the step, a log: it counts as it is now, or the step would never be up to date.  A Python
+    file that changed was edited: it counts as it was.
+    """
     own = (set(after) - set(before)) | {name for name, digest in old.items() if digest is None}
-    return {**before, **dict.fromkeys(own)}
+    changed = {
+        name: digest
+        for name, digest in after.items()
+        if name not in own and not name.endswith(".py") and before[name] != digest
+    }
+    return {**before, **changed, **dict.fromkeys(own)}, sorted(changed)
 
 
 def input_is_missing(declared: Input, observer: Observer) -> str | None:

@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from batchflow.control import StopLevel, StopRequest
+from batchflow.cpus import available_cpus
 from batchflow.errors import BatchflowError, InternalError, InterruptedRunError, ResourceError
 from batchflow.journal.lock import WorkflowLock
 from batchflow.journal.records import Attempt, PastRun, Records, Success
@@ -35,9 +36,8 @@ from batchflow.model import (
 from batchflow.output.publish import PendingOutput, check_final, check_written, discard, prepare, publish, recover
 from batchflow.parallel.values import ParallelJob
 from batchflow.runner.code import CodeReader
-from batchflow.runner.cores import available_cores
 from batchflow.runner.planning import Planner, read_memory
-from batchflow.runner.signature import code_of, sign, without_own_files
+from batchflow.runner.signature import code_of, settle_code, sign
 from batchflow.runner.status import receipt_from
 from batchflow.runner.steps import RunParallel, StepJob, execute, pending_outputs
 from batchflow.runner.values import RunOptions, RunRecord, StepPlan, StepRecord, StepStatus, WorkflowPlan
@@ -196,7 +196,7 @@ class WorkflowRun:
             step=step,
             workflow=self._workflow,
             run_id=self._run_id,
-            cores=self._options.cores or available_cores(),
+            cores=self._options.cores or available_cpus(),
             outputs=outputs,
             on_event=self._emit,
             stop=self._stop,
@@ -209,7 +209,10 @@ class WorkflowRun:
         if step.kind == "run":
             after = code_of(step, self._workflow, CodeReader(self._workflow.folder, self._memory.digests))
             own = {} if old is None else old.signature["code"]
-            signature["code"] = without_own_files(signature["code"], after, own)
+            signature["code"], changed = settle_code(signature["code"], after, own)
+            if changed:
+                text = f"changed while the step ran and is taken for what it writes itself: {', '.join(changed)}"
+                self._emit(Notice(text, step.name))
         receipt_json = None if receipt is None else receipt.as_dict()
         success = Success(
             step.name,

@@ -14,7 +14,7 @@ from system.runner.flows import files, make_flow, plan, run, statuses
 from unit.runner.builders import Flow, parameter
 
 from batchflow.errors import JournalError, RefusedError, UsageError, WorkflowError
-from batchflow.model import Event, StepSkipped
+from batchflow.model import Event, Notice, StepSkipped
 from batchflow.runner import last_status, plan_workflow, run_history, run_workflow
 from batchflow.runner.values import RunOptions, RunRecord
 
@@ -169,10 +169,16 @@ def test_a_step_run_alone_makes_those_after_it_stale(tmp_path: Path) -> None:
 
 
 def test_files_that_a_command_makes_do_not_make_it_stale(tmp_path: Path) -> None:
-    workflow = Flow(tmp_path).run("make", "date +%N | tee made.log").build()
+    (tmp_path / "old.log").write_text("from an earlier attempt by hand")
+    workflow = Flow(tmp_path).run("make", "date +%N | tee made.log old.log").build()
     for _ in range(2):
-        run(workflow, force_all=True)
+        events: list[Event] = []
+        run_workflow(workflow, RunOptions(force_all=True), on_event=events.append)
+        text = "changed while the step ran and is taken for what it writes itself: old.log"
+        assert Notice(text, "make") in events
         assert plan(workflow) == {"make": []}
+    (tmp_path / "old.log").write_text("edited")
+    assert plan(workflow) == {"make": ["code_changed old.log"]}
 
 
 def test_an_output_that_exists_and_is_not_ours_is_not_replaced(tmp_path: Path) -> None:

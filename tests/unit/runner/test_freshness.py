@@ -9,7 +9,7 @@ import pytest
 from unit.runner.builders import Flow
 
 from batchflow.runner.freshness import compare, compare_outputs, states
-from batchflow.runner.signature import NEVER_STALE, settings_of, without_own_files
+from batchflow.runner.signature import NEVER_STALE, settings_of, settle_code
 from batchflow.workflow.values import ParallelSettings, Position, Threshold
 
 FILE = {"kind": "file", "size": 1234, "mtime_ns": 10**18}
@@ -145,6 +145,8 @@ def test_settings_do_not_hold_the_folder_nor_secrets(tmp_path: Path) -> None:
 
 
 def test_files_that_the_step_made_itself_are_no_code() -> None:
-    before, after = {"a.py": "1", "b.cfg": "2"}, {"a.py": "1", "b.cfg": "3", "made.log": "4"}
-    assert without_own_files(before, after, {}) == {"a.py": "1", "b.cfg": "2", "made.log": None}
-    assert without_own_files(before, after, {"b.cfg": None}) == {"a.py": "1", "b.cfg": None, "made.log": None}
+    before = {"a.py": "1", "b.log": "2", "c.cfg": "3"}
+    after = {"a.py": "1*", "b.log": "2*", "c.cfg": "3", "made.log": "4"}
+    expected = {"a.py": "1", "b.log": "2*", "c.cfg": "3", "made.log": None}
+    assert settle_code(before, after, {}) == (expected, ["b.log"])
+    assert settle_code(before, after, {"b.log": None}) == (expected | {"b.log": None}, [])
