@@ -79,8 +79,8 @@ cdef class Listing:
 
     cdef bf_listing _listing
     cdef bytes _digest
-    cdef readonly int skipped_hidden
-    cdef readonly int skipped_special
+    cdef readonly uint64_t skipped_hidden
+    cdef readonly uint64_t skipped_special
     cdef readonly tuple skipped_special_paths
 
     def __cinit__(self):
