@@ -86,7 +86,9 @@ def check_graph(nodes: Mapping[str, Node], scope: Scope) -> None:
     dependencies = {name: node.dependencies for name, node in nodes.items()}
     cycle = find_cycle(dependencies)
     if cycle is not None:
-        message = "steps wait for each other: " + " → ".join(f"`{name}`" for name in cycle)
+        names = [f"`{name}`" for name in cycle]
+        shown = names if len(names) <= 12 else [*names[:8], f"… {len(names) - 10} more …", *names[-2:]]
+        message = "steps wait for each other: " + " → ".join(shown)
         if len(cycle) == 2:
             message = f"step `{cycle[0]}` waits for itself"
         loc, needle, position = _edge(nodes[cycle[0]], cycle[1])

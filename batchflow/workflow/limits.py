@@ -15,7 +15,8 @@ NUMBER_LENGTH_MAX = 100
 
 _WORD = re.compile(r"[A-Za-z0-9_+\-:]+")
 _BLANK = re.compile(r"[ \t]+")
-_NOT_BASIC_STRING_END = re.compile(r'[^"\\\n]*')
+# Bounded, because the matcher remembers every repetition.
+_BASIC_STRING_PART = re.compile(r'(?:[^"\\\n]+|\\.){0,1000}')
 _NOT_LITERAL_STRING_END = re.compile(r"[^'\n]*")
 _TO_LINE_END = re.compile(r"[^\n]*")
 _DULL = re.compile(r"[^A-Za-z0-9_+\-:.\[\]{}\"'#]+")
@@ -111,11 +112,9 @@ def _skip_string(text: str, offset: int, quote: str) -> int:
         end = _end(_NOT_LITERAL_STRING_END, text, offset + 1)
         return end + text.startswith("'", end)
     end = offset + 1
-    while True:
-        end = _end(_NOT_BASIC_STRING_END, text, end)
-        if not text.startswith("\\", end):
-            return end + text.startswith('"', end)
-        end += 2
+    while (further := _end(_BASIC_STRING_PART, text, end)) > end:
+        end = further
+    return end + text.startswith('"', end)
 
 
 def _escaped(text: str, start: int, offset: int) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from batchflow.workflow.diagnostics import Problems
 from batchflow.workflow.document import Document, Loc
+from batchflow.workflow.values import escape_pattern
 
 _GLOB = re.compile(r"[*?\[]")
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?://|[A-Za-z][A-Za-z0-9+.-]*:)")
@@ -29,11 +30,6 @@ def absolute_pattern(text: str, folder: Path | str) -> str:
     if text.startswith("/"):
         return absolute(text, "/")
     return absolute(text, escape_pattern(str(folder)))
-
-
-def escape_pattern(path: str) -> str:
-    """A pattern that matches exactly this path."""
-    return _GLOB.sub(lambda match: f"[{match.group()}]", path)
 
 
 def is_pattern(text: str) -> bool:

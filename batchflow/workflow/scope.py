@@ -12,7 +12,7 @@ from batchflow.workflow.diagnostics import Problems, did_you_mean
 from batchflow.workflow.document import Document, Loc
 from batchflow.workflow.references import Reference, Unclosed
 from batchflow.workflow.shell import FORBIDDEN, ShellScanner, quote_at
-from batchflow.workflow.values import FileDataset, Input, Model, Output, Parameter, ParameterValue
+from batchflow.workflow.values import FileDataset, Input, Model, Output, Parameter, ParameterValue, escape_pattern
 
 IN_DECLARATIONS = frozenset({"params", "workflow"})
 IN_INPUTS = IN_DECLARATIONS | {"steps", "datasets", "models"}
@@ -143,7 +143,7 @@ class Filler:
         for piece, found in pieces:
             if isinstance(found, Files) and len(found.patterns) == 1:
                 path += found.patterns[0]
-                pattern += found.patterns[0] if found.is_dataset else paths.escape_pattern(found.patterns[0])
+                pattern += found.patterns[0] if found.is_dataset else escape_pattern(found.patterns[0])
                 producer = producer or found.producer
             elif isinstance(found, (Files, list, OpenOutput)):
                 self._report("BF033", f"`{piece}` is a list, which cannot stand inside a path", loc, piece)

@@ -62,6 +62,11 @@ class Model:
     position: Position
 
 
+def escape_pattern(path: str) -> str:
+    """A pattern that matches exactly this path."""
+    return "".join(f"[{one}]" if one in "*?[" else one for one in path)
+
+
 @dataclass(frozen=True)
 class Input:
     """One declared input of a step.
@@ -76,6 +81,11 @@ class Input:
     producer: str | None
     """The step whose output this is, if any."""
     position: Position
+
+    @property
+    def listing_patterns(self) -> tuple[str, ...]:
+        """The patterns that list exactly these files: what a plain path's own name holds is no wildcard."""
+        return self.patterns if self.kind == "dataset" else tuple(map(escape_pattern, self.patterns))
 
 
 @dataclass(frozen=True)

@@ -234,6 +234,8 @@ def test_wildcards_in_the_name_of_the_folder_are_no_pattern(tmp_path: Path) -> N
     assert inputs["d"].patterns == (f"{escaped}/x/*.png",)
     assert inputs["g"].patterns == (f"{escaped}/data/*.png",)
     assert (inputs["f"].kind, inputs["f"].patterns) == ("path", (f"{folder}/data.csv",))
+    assert inputs["f"].listing_patterns == (f"{escaped}/data.csv",)
+    assert inputs["g"].listing_patterns == inputs["g"].patterns
 
 
 def test_a_model_keeps_its_digest_version_and_tags(tmp_path: Path) -> None:

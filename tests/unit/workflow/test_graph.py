@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.workflow.workflow_files import load
+from unit.workflow.workflow_files import load, refused
 
 from batchflow.errors import WorkflowError
 from batchflow.workflow import step_order
@@ -79,3 +79,10 @@ def test_a_chain_of_thousands_needs_no_stack(tmp_path: Path) -> None:
     cycle = find_cycle(graph)
     assert cycle is not None
     assert len(cycle) == 5002
+
+
+def test_a_long_cycle_is_shown_short(tmp_path: Path) -> None:
+    text = "".join(f"steps.s{number} = {{ run = 'x', after = ['s{(number + 1) % 40}'] }}\n" for number in range(40))
+    message = refused(tmp_path, text).diagnostics[0].message
+    assert message.startswith("steps wait for each other: `s0` → `s1` → ")
+    assert message.endswith("`s7` → … 31 more … → `s39` → `s0`")
