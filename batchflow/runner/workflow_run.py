@@ -204,7 +204,6 @@ class WorkflowRun:
         )
 
     def _remember(self, step: Step, signature: dict[str, Any], receipt: Receipt | None, elapsed_s: float) -> None:
-        self._observer.forget()
         old = self._memory.successes.get(step.name)
         if step.kind == "run":
             after = code_of(step, self._workflow, CodeReader(self._workflow.folder, self._memory.digests))

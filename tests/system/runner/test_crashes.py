@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -84,9 +85,12 @@ def test_a_killed_guard_takes_its_command_with_it(tmp_path: Path) -> None:
     (call,) = [pid for pid in descendants(guard) if b"call_child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     (orphan,) = [pid for pid in descendants(guard) if b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     try:
+        # With the driver unable to help.
+        os.kill(driver.pid, signal.SIGSTOP)
         os.kill(guard, signal.SIGKILL)
-        assert driver.wait() == 1
         wait_until(lambda: not alive(call))
+        os.kill(driver.pid, signal.SIGCONT)
+        assert driver.wait() == 1
     finally:
         # It left the group and lost its watcher: the one thing that only the guard could have ended.
         os.kill(orphan, signal.SIGKILL)
@@ -159,6 +163,27 @@ def test_a_lock_file_deleted_meanwhile_is_not_held_in_vain(tmp_path: Path) -> No
     second.release()
     third.acquire()
     third.release()
+
+
+def test_a_lock_file_replaced_at_the_last_moment_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = tmp_path / ".batchflow" / "flow"
+    deleted: list[Path] = []
+
+    flock = fcntl.flock
+
+    def flock_after_deletion(descriptor: int, operation: int) -> None:
+        if not deleted:
+            deleted.append(state / "lock")
+            deleted[0].unlink()
+        flock(descriptor, operation)
+
+    first = WorkflowLock(state)
+    with monkeypatch.context() as patch:
+        patch.setattr("batchflow.journal.lock.fcntl.flock", flock_after_deletion)
+        first.acquire()
+    with pytest.raises(RefusedError, match=f"pid={os.getpid()}"):
+        WorkflowLock(state, wait_s=0.0).acquire()
+    first.release()
 
 
 def test_the_lock_is_not_inherited_by_programs(tmp_path: Path) -> None:
