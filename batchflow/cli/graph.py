@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from batchflow.cli.plans import JSON_VERSION
-from batchflow.cli.text import safe_text
+from batchflow.text import safe_text
 
 if TYPE_CHECKING:
     from rich.tree import Tree

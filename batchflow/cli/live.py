@@ -15,10 +15,10 @@ from rich.text import Text
 from batchflow.cli.messages import event_line, event_style, wanted
 from batchflow.cli.progress import StepViews
 from batchflow.cli.streams import QuietStream
-from batchflow.cli.text import safe_text
 from batchflow.cli.views import StepView
 from batchflow.clock import Clock
 from batchflow.model import Event
+from batchflow.text import safe_text
 
 _BAR_WIDTH = 24
 _BAR_FROM_TERMINAL_WIDTH = 90

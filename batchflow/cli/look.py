@@ -18,8 +18,9 @@ from batchflow.cli.backend import Backend
 from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree, json_text
 from batchflow.cli.plans import JSON_VERSION, list_json, list_lines, position_json, step_json
 from batchflow.cli.streams import write_data
-from batchflow.cli.text import count, duration, one_line, redact, safe_text, short_path
+from batchflow.cli.text import count, duration, one_line, short_path
 from batchflow.errors import ResourceError, WorkflowError
+from batchflow.text import redact, safe_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

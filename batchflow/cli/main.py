@@ -103,7 +103,7 @@ def _verb(arguments: Arguments, backend: Backend | None, command: str) -> int:
 
 def typed_command(words: Sequence[str]) -> str:
     """The command line as it was typed, ready to be pasted into a shell."""
-    from batchflow.cli.text import safe_text
+    from batchflow.text import safe_text
 
     program = Path(sys.argv[0] if sys.argv else "batchflow")
     if program.name == "__main__.py":

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchflow.cli.text import count, duration, one_line, safe_text, short_path, signal_label
+from batchflow.cli.text import count, duration, one_line, short_path, signal_label
 from batchflow.errors import BatchflowError, InternalError, WorkflowError
 from batchflow.model import Event, Notice, StepFailed, StepFinished, StepNotRun, StepSkipped, StepStarted
+from batchflow.text import safe_text
 
 if TYPE_CHECKING:
     from batchflow.runner.values import RunRecord, StepRecord

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from batchflow.cli.messages import event_line, wanted
 from batchflow.cli.streams import QuietStream
-from batchflow.cli.text import safe_text
 from batchflow.cli.views import StepView
 from batchflow.clock import Clock
 from batchflow.model import Event, StepFailed, StepFinished, StepProgress, StepStarted
+from batchflow.text import safe_text
 
 FIRST_LINE_AFTER_S = 2.0
 _LINE_EVERY_S = 5.0

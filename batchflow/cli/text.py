@@ -1,43 +1,11 @@
-"""Text that is safe and pleasant on a terminal: escaping, and numbers with their units.
-
-Pure.  Everything that comes from a file, a path, a script or a row passes ``safe_text`` before it is shown.
-"""
+"""Numbers with their units, durations and short paths, as a person reads them on a terminal.  Pure."""
 
 from __future__ import annotations
 
-import re
 import signal
 from pathlib import Path
 
-# C0 without tab and newline, DEL, C1, marks without width or that turn the direction of text, the two Unicode line
-# ends, and the bytes of names that are not UTF-8.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-_URL_PASSWORD = re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+@")
-_SECRET_VALUE = re.compile(
-    r"((?:[?&;]sig|AccountKey|SharedAccessKey|[?&]X-Amz-(?:Signature|Credential|Security-Token))=)[^&;\s\"']+",
-    re.IGNORECASE,
-)
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is not UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
-def redact(text: str) -> str:
-    """``text`` with the passwords of URLs and the signatures and keys of storage links replaced by ``***``."""
-    return _SECRET_VALUE.sub(r"\1***", _URL_PASSWORD.sub("***@", text))
-
-
-def safe_text(text: str, *, multiline: bool = False) -> str:
-    r"""``text`` without anything that could move the cursor, change the terminal or forge a line.
-
-    Control and direction characters become ``\x1b`` forms; newlines and tabs too unless ``multiline``.
-    """
-    text = _UNSAFE.sub(_escape, redact(text.replace("\r\n", "\n") if multiline else text))
-    return text if multiline else text.replace("\n", "\\n").replace("\t", "\\t")
+from batchflow.text import safe_text
 
 
 def one_line(text: str, width: int = 160) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Literal
 
-from batchflow.cli.text import count, duration, rate, safe_text
+from batchflow.cli.text import count, duration, rate
 from batchflow.model import StepProgress, StepStarted
+from batchflow.text import safe_text
 
 _RATE_WINDOW_S = 10.0
 

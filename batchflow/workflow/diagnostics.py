@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batchflow.errors import WorkflowError
+from batchflow.text import redact, safe_text
 from batchflow.workflow.values import Position
 
 if TYPE_CHECKING:
@@ -25,11 +26,6 @@ SHOWN_COUNT_MAX = 100
 """Diagnostics in one report; a generated file can have a million."""
 LINE_WIDTH = 160
 """Characters of a source line that are shown around the fault."""
-
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-_SECRET = re.compile(
-    r"(?<=://)[^/\s@\"']+(?=@)|(?<=sig=)[^&\s\"']+|(?<=AccountKey=)[^;\s\"']+|(?<=X-Amz-Signature=)[^&\s\"']+"
-)
 
 
 @dataclass(frozen=True)
@@ -145,7 +141,7 @@ def _shown_path(path: Path, base: Path) -> str:
 
 def _excerpt(line: str, column: int, length: int) -> tuple[str, str]:
     """The line as it can be shown, cut around the fault, and the carets below it."""
-    line = _redacted(line.rstrip("\r\n"))
+    line = redact(line.rstrip("\r\n"), keep_length=True)
     start = max(0, column - 1 - LINE_WIDTH // 2) if len(line) > LINE_WIDTH else 0
     end = min(len(line), start + LINE_WIDTH)
     before = ("…" if start else "") + _shown(line[start : column - 1])
@@ -161,22 +157,6 @@ def _shown(text: str) -> str:
 def _cells(text: str) -> int:
     """Columns of a terminal that the text takes."""
     return sum(2 if unicodedata.east_asian_width(one) in "WF" else not unicodedata.combining(one) for one in text)
-
-
-def safe_text(text: str) -> str:
-    """The text with control, bidirectional and invisible characters shown as escapes and secrets of URLs masked."""
-    return _UNSAFE.sub(_escape, _redacted(text))
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    if match.group() == "\n":
-        return "\\n"
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
-def _redacted(text: str) -> str:
-    return _SECRET.sub(lambda match: "*" * len(match.group()), text)
 
 
 def quoted(value: object) -> str:

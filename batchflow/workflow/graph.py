@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchflow.errors import WorkflowError
+from batchflow.text import safe_text
 from batchflow.workflow import paths
-from batchflow.workflow.diagnostics import did_you_mean, safe_text
+from batchflow.workflow.diagnostics import did_you_mean
 from batchflow.workflow.document import Loc
 from batchflow.workflow.scope import Scope
 from batchflow.workflow.values import Input, Output, Position, Workflow

@@ -22,6 +22,7 @@ LAYERS = {
     "clock": 0,
     "cpus": 0,
     "control": 0,
+    "text": 0,
     "_core": 0,
     "model": 1,
     "worker": 2,

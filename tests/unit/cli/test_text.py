@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchflow.cli.text import count, duration, one_line, rate, safe_text, short_path, signal_label, size
+from batchflow.cli.text import count, duration, one_line, rate, short_path, signal_label, size
+from batchflow.text import safe_text
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_the_secret_of_a_url_is_not_repeated(tmp_path: Path) -> None:
     assert "hunter2" not in str(error)
     assert "s3cr3t" not in str(error)
     error = refused(tmp_path, "default = ['https://me:hunter2@x']\n" + STEP)
-    assert error.diagnostics[0].message == "no step or output 'https://**********@x' to build by default"
+    assert error.diagnostics[0].message == "no step or output 'https://***@x' to build by default"
     assert "hunter2" not in str(error)
 
 
