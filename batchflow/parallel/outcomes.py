@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-import batchflow
 from batchflow import _core
 from batchflow._core import Channel, Gather, Listing, Note
 from batchflow.errors import InternalError
@@ -19,8 +17,6 @@ from batchflow.output.failed import FailureLog
 from batchflow.parallel.feeder import Feeder
 from batchflow.plan import Lost, Plan
 from batchflow.pool.events import WorkerDied
-
-_OURS = f"{Path(batchflow.__file__).parent}/"
 
 
 @dataclass
@@ -150,18 +146,13 @@ def _failure_of_death(dispatch: Dispatch, death: WorkerDied, *, damaged: bool, r
         kind,
         "TimeoutError" if kind == "timeout" else "WorkerDiedError",
         message,
-        traceback=_user_stack(death.stack),
+        traceback=death.stack,
         signal=death.exit.signal,
         exit_code=death.exit.exit_code,
         worker=death.worker,
         pid=death.exit.pid,
         output_tail=death.output_tail,
     )
-
-
-def _user_stack(stack: str) -> str:
-    """The dump of a worker's stack without our own frames; most recent call first."""
-    return "\n".join(line for line in stack.splitlines() if f'File "{_OURS}' not in line)
 
 
 def _column_message(expected: bytes, got: bytes) -> str:

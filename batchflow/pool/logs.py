@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-TAIL_SIZE = 4096
-"""Bytes of a log that are shown with a death."""
+import batchflow
+
+TAIL_SIZE = 1 << 14
+"""Bytes of a log of which the last lines are shown with a death."""
+_OUR_FRAME = f'  File "{Path(batchflow.__file__).parent}/'
 
 
 class WorkerLog:
@@ -20,16 +23,20 @@ class WorkerLog:
         return os.fstat(self.fd).st_size
 
     def read_from(self, offset: int) -> str:
-        """At most 64 KiB from ``offset``."""
-        return os.pread(self.fd, 1 << 16, offset).decode("utf-8", "replace").strip()
+        """At most 64 KiB from ``offset``, without our own frames in a dump of a stack."""
+        return "\n".join(_lines(os.pread(self.fd, 1 << 16, offset))).strip()
 
     def tail(self, line_count: int = 20, end: int | None = None) -> str:
-        """The last lines, of the whole log or of what lies before ``end``."""
+        """The last lines, of the whole log or of what lies before ``end``, without our own frames."""
         size = self.size() if end is None else end
-        text = os.pread(self.fd, min(size, TAIL_SIZE), max(0, size - TAIL_SIZE)).decode("utf-8", "replace")
-        return "\n".join(text.splitlines()[-line_count:])
+        return "\n".join(_lines(os.pread(self.fd, min(size, TAIL_SIZE), max(0, size - TAIL_SIZE)))[-line_count:])
 
     def close(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def _lines(content: bytes) -> list[str]:
+    """The user's part: when a worker crashes, Python writes a line for each frame, ours included."""
+    return [line for line in content.decode("utf-8", "replace").splitlines() if not line.startswith(_OUR_FRAME)]

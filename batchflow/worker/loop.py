@@ -88,8 +88,11 @@ def gpu_environment(worker: int, gpus_per_worker: int, visible: str | None) -> d
     return {"CUDA_VISIBLE_DEVICES": ",".join(devices[(first + k) % len(devices)] for k in range(gpus_per_worker))}
 
 
+_as_json = json.JSONEncoder().encode  # the script may replace json.dumps
+
+
 def _describe(error: BaseException) -> bytes:
-    return json.dumps(describe_failure(error)).encode()
+    return _as_json(describe_failure(error)).encode()
 
 
 def _leave(status: int) -> NoReturn:
@@ -113,7 +116,7 @@ def _serve_mini_batches(
     # Private names: nothing that the user's code does to modules or builtins reaches the loop.
     take, publish_result, publish_failure = port.take, port.publish_result, port.publish_failure
     paths, run_batch, describe = listing.paths, script.run_batch, _describe
-    limit, contract_error, fchdir, folder = spec.max_result_size, ContractError, os.fchdir, os.open(".", os.O_PATH)
+    limit, contract_error, go_home = spec.max_result_size, ContractError, _way_home()
     make_context = _context_maker(spec, worker) if script.wants_context else None
     while (request := take()) is not None:
         index, attempt, start, count = request
@@ -123,10 +126,29 @@ def _serve_mini_batches(
             if len(rows) > limit:
                 raise contract_error(f"the result has {len(rows)} bytes, max_result_size={limit}")
         except BaseException as error:
+            go_home()
             publish_failure(index, attempt, describe(error))
         else:
+            go_home()
             publish_result(index, attempt, returned, columns, rows)
-        fchdir(folder)
+
+
+def _way_home() -> Callable[[], None]:
+    """A function that goes back to the working directory, and ends a worker whose descriptors are no longer ours.
+
+    To be called before every answer: what announces an answer may be a file of the script's by then.
+    """
+    fchdir, folder = os.fchdir, os.open(".", os.O_PATH)
+
+    def go_home() -> None:
+        try:
+            fchdir(folder)
+        except OSError:
+            capture.flush_output()
+            os.write(2, b"the script closed a file descriptor of batchflow's, so this worker ends\n")
+            os._exit(70)
+
+    return go_home
 
 
 def _context_maker(spec: WorkerSpec, worker: int) -> Callable[[int, int, int, int], MiniBatchContext]:
