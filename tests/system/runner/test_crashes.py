@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -92,8 +93,11 @@ def test_a_killed_guard_takes_its_command_with_it(tmp_path: Path) -> None:
         os.kill(driver.pid, signal.SIGCONT)
         assert driver.wait() == 1
     finally:
-        # It left the group and lost its watcher: the one thing that only the guard could have ended.
-        os.kill(orphan, signal.SIGKILL)
+        # The orphan left the group and lost its watcher: the one thing that only the guard could have ended.
+        for pid in (orphan, call, driver.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        driver.wait()
     assert last_status(long_flow(tmp_path))["second"].status == "failed"
 
 
