@@ -90,7 +90,7 @@ class _ParallelRun:
         pool = self._pool = self._make_pool()
         pool.start()  # it imports the script while we list
         self._tell(0, 0, None, note="listing files")
-        listing = list_files(job.patterns, stat=False)
+        listing = job.listing or list_files(job.patterns)
         self._phase("list")
         self._tell(0, 0, listing.item_count, note="starting workers")
         size = settings.mini_batch_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchflow._core import Listing
 from batchflow.workflow.values import ParallelSettings
 
 
@@ -32,3 +33,5 @@ class ParallelJob:
     workers: int
     cores: int = 1
     """CPUs that the workers share: each may use cores ÷ workers threads."""
+    listing: Listing | None = None
+    """What ``patterns`` match, if somebody has looked already."""

@@ -22,8 +22,9 @@ import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from batchflow._core import Listing
 from batchflow.errors import DatasetError
 from batchflow.runner.code import CodeReader
 from batchflow.workflow.references import readable
@@ -46,15 +47,6 @@ NEVER_STALE = frozenset(
 """Fields of ``ParallelSettings`` that say how a step is run, not what it makes."""
 
 
-class Listing(Protocol):
-    """What a listing of files tells: see ``batchflow.data.list_files``."""
-
-    @property
-    def item_count(self) -> int: ...
-
-    def digest(self) -> bytes: ...
-
-
 ListFiles = Callable[[tuple[str, ...]], Listing]
 
 
@@ -64,9 +56,15 @@ class Observer:
     def __init__(self, list_files: ListFiles | None = None) -> None:
         self._list_files = list_files
         self._seen: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._listings: dict[tuple[str, ...], Listing] = {}
 
     def forget(self) -> None:
         self._seen.clear()
+        self._listings.clear()
+
+    def listing_of(self, declared: Input) -> Listing | None:
+        """The listing behind what was last seen of an input, so that what is signed is what is run."""
+        return self._listings.get(declared.listing_patterns)
 
     def look_at_input(self, declared: Input) -> dict[str, Any]:
         """Raises ``DatasetError`` if a dataset matches nothing or cannot be listed."""
@@ -107,6 +105,7 @@ class Observer:
             listing = self._list_files(patterns)
             seen = {"count": listing.item_count, "digest": listing.digest().hex()}
             self._seen[patterns] = seen
+            self._listings[patterns] = listing
         return {"kind": kind, **seen}
 
 

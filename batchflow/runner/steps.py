@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from batchflow._core import Listing
 from batchflow.control import StopRequest
 from batchflow.errors import InternalError, InterruptedRunError, StepFailedError
 from batchflow.journal.state_folder import make_state_folder
@@ -47,6 +48,8 @@ class StepJob:
     on_event: Callable[[Event], None]
     stop: StopRequest
     run_parallel: RunParallel
+    listing: Listing | None = None
+    """Of the input that a parallel step splits, as it was signed."""
 
     @property
     def state_folder(self) -> Path:
@@ -165,13 +168,15 @@ def _run_parallel(job: StepJob, settings: ParallelSettings) -> Receipt:
             run_id=job.run_id,
             settings=settings,
             arguments=render(settings.arguments, job.temporary_paths),
-            patterns=step.inputs[settings.over].patterns,
+            patterns=step.inputs[settings.over].listing_patterns,
+            listing=job.listing,
             folder=job.workflow.folder,
             state_folder=job.state_folder,
             output_path=path,
             output_name=None if final is None else str(final),
             output_folder=None if folder is None else folder.temporary,
             workers=settings.workers or job.cores,
+            cores=job.cores,
         ),
         on_event=job.on_event,
         stop=job.stop,

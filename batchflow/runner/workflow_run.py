@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import secrets
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -201,6 +202,7 @@ class WorkflowRun:
             on_event=self._emit,
             stop=self._stop,
             run_parallel=self._run_parallel,
+            listing=None if step.parallel is None else self._observer.listing_of(step.inputs[step.parallel.over]),
         )
 
     def _remember(self, step: Step, signature: dict[str, Any], receipt: Receipt | None, elapsed_s: float) -> None:
@@ -259,7 +261,11 @@ def _as_ours(error: Exception, step: Step) -> BatchflowError:
         return ResourceError(f"out of memory in step {step.name}")
     if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
         return ResourceError(f"step {step.name}: {error}")
-    ours = InternalError(f"step {step.name}: {type(error).__name__}: {error}")
+    trace = "".join(traceback.format_exception(error)).rstrip()
+    ours = InternalError(
+        f"step {step.name}: {type(error).__name__}: {error}",
+        hint=f"a bug in batchflow: please report it with what follows\n{trace}",
+    )
     ours.__cause__ = error
     return ours
 

@@ -88,6 +88,7 @@ def test_a_bug_of_ours_is_exit_code_5_and_a_full_disk_4(tmp_path: Path) -> None:
     workflow = parallel_flow(tmp_path).build()
     record = run_workflow(workflow, RunOptions(), run_parallel=FakeParallel(KeyError("slot")))
     assert (record.exit_code, record.steps["predict"].error) == (5, "step predict: KeyError: 'slot'")
+    assert (record.steps["predict"].hint or "").startswith("a bug in batchflow: please report it with what follows\nTr")
     full = OSError(28, "No space left on device")
     record = run_workflow(workflow, RunOptions(), run_parallel=FakeParallel(full))
     assert (record.exit_code, record.steps["predict"].error) == (4, f"step predict: {full}")
