@@ -66,8 +66,21 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
         raise AttributeError(f"module 'batchflow' has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _HOMES:
+        require_core()
     value = globals()[name] = getattr(import_module(_HOMES.get(name, "batchflow.errors")), name)
     return value
+
+
+def require_core() -> None:
+    """Raise ``ImportError``, with the cure, in a source folder whose extension has not been built."""
+    from importlib.util import find_spec
+
+    if find_spec("batchflow._core") is None:
+        raise ImportError(
+            f"the compiled core is not in {__path__[0]}, a source folder: "
+            "run from another folder, or build it there with: python -m pip install -e ."
+        )
 
 
 def __dir__() -> list[str]:

@@ -86,6 +86,8 @@ def _verb(arguments: Arguments, backend: Backend | None, command: str) -> int:
 
     prepare_signals()
     rooms = Rooms() if backend is None else backend
+    if backend is None and arguments.verb in ("run", "plan", "status"):
+        _require_core()
     if arguments.verb in ("run", "plan"):
         from batchflow.cli import run
 
@@ -99,6 +101,16 @@ def _verb(arguments: Arguments, backend: Backend | None, command: str) -> int:
         "init": look.init,
     }
     return verbs[arguments.verb](arguments, rooms)
+
+
+def _require_core() -> None:
+    from batchflow import require_core
+    from batchflow.errors import ResourceError
+
+    try:
+        require_core()
+    except ImportError as error:
+        raise ResourceError(str(error)) from error
 
 
 def typed_command(words: Sequence[str]) -> str:
