@@ -75,8 +75,11 @@ def keep_dying(count: int, death: WorkerDied) -> str:
     return f"{text}\nits last output:\n{death.output_tail}" if death.output_tail else text
 
 
-def zygote_died(status: int | None, output_tail: str) -> str:
+def zygote_died(status: int | None, output_tail: str, importing: Path | None) -> str:
+    """``importing``: the script that it had not finished to import."""
     text = f"the process that workers are forked from keeps dying, status={status}"
+    if importing is not None:
+        text = f"importing {importing} ends the process that does it, status={status}"
     return f"{text}\nits last output:\n{output_tail}" if output_tail else text
 
 

@@ -6,6 +6,7 @@ The rare path.  Blame is for the mini-batch that was running, and for no other.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,13 +19,36 @@ from batchflow.parallel.feeder import Feeder
 from batchflow.plan import Lost, Plan
 from batchflow.pool.events import WorkerDied
 
+INIT_FAILURES_MAX = 3
+
 
 @dataclass
 class InitTrouble:
-    """Failures to get a worker ready, since one last was."""
+    """Failures to get workers ready."""
 
     in_a_row: int = 0
+    """Since a worker last got ready."""
+    any_ready: bool = False
     last: dict[str, Any] = field(default_factory=dict)
+    _of_worker: Counter[int] = field(default_factory=Counter)
+
+    def ready(self, worker: int) -> None:
+        self.in_a_row = 0
+        self.any_ready = True
+        self._of_worker[worker] = 0
+
+    def failed(self, worker: int, description: dict[str, Any] | None = None) -> None:
+        self.in_a_row += 1
+        self._of_worker[worker] += 1
+        self.last = description or self.last
+
+    @property
+    def no_success(self) -> bool:
+        """It looks as if no worker could ever get ready."""
+        return not self.any_ready and self.in_a_row >= INIT_FAILURES_MAX
+
+    def has_no_hope(self, worker: int) -> bool:
+        return self._of_worker[worker] >= INIT_FAILURES_MAX
 
 
 class Outcomes:
@@ -69,11 +93,10 @@ class Outcomes:
     def read_note(self, note: Note, worker: int, pid: int) -> Literal["ready", "init_failed", "failed", "damaged"]:
         """Book one note of a worker; says what it was."""
         if note.kind == _core.READY:
-            self.init = InitTrouble()
+            self.init.ready(worker)
             return "ready"
         if note.kind == _core.INIT_FAILED:
-            self.init.in_a_row += 1
-            self.init.last = json.loads(note.payload)
+            self.init.failed(worker, json.loads(note.payload))
             return "init_failed"
         if note.kind == _core.DAMAGED:
             return "damaged"
@@ -91,7 +114,7 @@ class Outcomes:
         """Book what a dead worker held; its channel has been drained.  True if a mini-batch is to blame."""
         channel = death.channel
         flights = channel.flights()
-        started = bool(flights) and (channel.first_started or damaged)
+        started = bool(flights) and (channel.first_started or damaged) and not death.with_zygote
         if started:
             self._fail(_failure_of_death(Dispatch(*flights[0]), death, damaged=damaged, run_timeout_s=run_timeout_s))
         for index, attempt in flights[1:] if started else flights:
@@ -110,9 +133,19 @@ class Outcomes:
             self.read_note(note, failure.worker, failure.pid)
 
 
-def read_all(outcomes: Outcomes, gather: Gather, channel: Channel, worker: int, pid: int) -> set[str]:
-    """Drain one channel and book every note; the kinds of notes that there were."""
+def read(outcomes: Outcomes, gather: Gather, channel: Channel, worker: int, pid: int) -> set[str]:
+    """Drain one channel, up to some megabytes, and book every note; the kinds of notes that there were."""
     return {outcomes.read_note(note, worker, pid) for note in gather.drain(channel)}
+
+
+def read_last(outcomes: Outcomes, gather: Gather, death: WorkerDied) -> set[str]:
+    """Drain all that a dead worker has published: only then is it known what it was doing."""
+    kinds: set[str] = set()
+    is_empty = False
+    while not is_empty and "damaged" not in kinds:
+        kinds |= read(outcomes, gather, death.channel, death.worker, death.exit.pid)
+        is_empty = death.channel.go_to_sleep()
+    return kinds
 
 
 def _failure_of(dispatch: Dispatch, description: dict[str, Any], worker: int, pid: int) -> Failure:

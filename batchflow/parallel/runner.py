@@ -29,11 +29,11 @@ from batchflow.output.receipt import write_receipt
 from batchflow.output.segment import Segment
 from batchflow.parallel import messages
 from batchflow.parallel.feeder import Feeder
-from batchflow.parallel.outcomes import Outcomes, read_all
+from batchflow.parallel.outcomes import Outcomes, read, read_last
 from batchflow.parallel.setup import plan_policy, pool_limits, worker_spec
 from batchflow.parallel.values import ParallelJob
 from batchflow.plan import Plan
-from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFailed, PoolEvent, WorkerDied
+from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFailed, PoolEvent, WorkerDied, ZygoteDied
 from batchflow.pool.logs import WorkerLog
 from batchflow.pool.pool import Slot, WorkerPool
 from batchflow.pool.watch import Watch
@@ -41,7 +41,6 @@ from batchflow.pool.watch import Watch
 PROGRESS_S = 0.25
 GRACE_S = 10.0
 """How long mini-batches in flight may take to finish when the step stops early."""
-INIT_FAILURES_MAX = 3
 ZYGOTE_DEATHS_MAX = 3
 
 
@@ -146,10 +145,11 @@ class _ParallelRun:
             self._gather.clear()
 
     def _read(self, slot: Slot, pool: WorkerPool) -> None:
-        kinds = read_all(self._outcomes, self._gather, slot.channel, slot.number, slot.pid)
+        kinds = read(self._outcomes, self._gather, slot.channel, slot.number, slot.pid)
         if "ready" in kinds:
             slot.ready = True
             self._phase("start", once=True)
+        slot.init_failed = slot.init_failed or "init_failed" in kinds
         if "damaged" in kinds:
             slot.ready = False
             self._damaged.add(slot.channel.generation)
@@ -177,52 +177,51 @@ class _ParallelRun:
                 message = f"init() took longer than init_timeout={self._settings.init_timeout_s:g} s"
                 self._outcomes.init.last = {"error_type": "TimeoutError", "message": message, "traceback": ""}
             else:
-                self._zygote_deaths += 1
-                if self._zygote_deaths >= ZYGOTE_DEATHS_MAX:
-                    tail = self._logs[-1].tail()
-                    raise RunAbortedError(messages.zygote_died(event.status, tail))
-                self._notice("the process that workers are forked from died; starting another")
-                pool.restart_zygote()
+                self._replace_zygote(event, pool)
         if not self._plan.done:
             self._replace_dead(pool)
 
     def _take_death(self, death: WorkerDied, pool: WorkerPool) -> None:
         damaged = death.channel.generation in self._damaged
-        if not damaged:
-            kinds = read_all(self._outcomes, self._gather, death.channel, death.worker, death.exit.pid)
-            if "init_failed" in kinds:
-                return
-            damaged = "damaged" in kinds
+        kinds = set() if damaged else read_last(self._outcomes, self._gather, death)
+        if death.init_failed or "init_failed" in kinds:
+            return
+        damaged = damaged or "damaged" in kinds
         self._worker_deaths += 1
         blamed = self._outcomes.bury(death, damaged=damaged, run_timeout_s=self._settings.run_invocation_timeout_s)
-        if blamed:
+        if blamed or death.with_zygote:
             return
-        if death.was_ready:
+        if death.was_ready or "ready" in kinds:
             self._idle_deaths += 1
             if self._idle_deaths > max(5, 3 * pool.spec.worker_count):
                 raise RunAbortedError(messages.keep_dying(self._idle_deaths, death))
         else:
-            trouble = self._outcomes.init
-            trouble.in_a_row += 1
-            if not (death.timed_out and trouble.last):
-                trouble.last = messages.describe_init_death(death)
+            self._outcomes.init.failed(death.worker, None if death.timed_out else messages.describe_init_death(death))
+
+    def _replace_zygote(self, death: ZygoteDied, pool: WorkerPool) -> None:
+        self._zygote_deaths += 1
+        if self._zygote_deaths >= ZYGOTE_DEATHS_MAX:
+            script = None if pool.loaded else self._settings.entry_script
+            raise RunAbortedError(messages.zygote_died(death.status, self._logs[-1].tail(), script))
+        self._notice("the process that workers are forked from died; starting another")
+        pool.restart_zygote()
 
     def _replace_dead(self, pool: WorkerPool) -> None:
-        """Start a worker in every empty slot that is needed, unless none ever gets ready."""
+        """Start a worker in every empty slot that is needed; give up those that never get ready."""
         trouble = self._outcomes.init
         for slot in pool.slots[: self._plan.mini_batch_count]:
-            if slot.asked_for or slot.number in self._given_up:
+            if slot.asked_for or slot.number in self._given_up or trouble.no_success:
                 continue
-            if trouble.in_a_row >= INIT_FAILURES_MAX:
-                if not any(other.ready and other.asked_for for other in pool.slots):
-                    raise EntryScriptError(
-                        messages.init_failed(trouble.in_a_row, trouble.last),
-                        hint=f"fix init(), then run the same command again; worker output: {self._logs[0].path.parent}",
-                    )
+            if trouble.has_no_hope(slot.number):
                 self._given_up.add(slot.number)
-                self._notice(f"worker {slot.number} never got ready and is given up: {trouble.last.get('message', '')}")
+                self._notice(f"worker {slot.number} never gets ready and is given up: {trouble.last['message']}")
                 continue
             pool.start_worker(slot.number)
+        if not pool.alive_count and trouble.in_a_row:
+            raise EntryScriptError(
+                messages.init_failed(trouble.in_a_row, trouble.last),
+                hint=f"fix init(), then run the same command again; worker output: {self._logs[0].path.parent}",
+            )
 
     # Stopping early
 
@@ -264,12 +263,16 @@ class _ParallelRun:
         pool.stop_workers()
         watch = Watch(1.0)
         limit_s = max(GRACE_S, self._settings.run_invocation_timeout_s)
-        while pool.alive_count and watch.look(0, self._clock.monotonic()) < limit_s:
+        while (
+            (left := sum(slot.ready and slot.asked_for for slot in pool.slots))
+            and self._stop.level < StopLevel.NOW
+            and watch.look(0, self._clock.monotonic()) < limit_s
+        ):
             for event in pool.wait():
                 if isinstance(event, WorkerDied) and event.was_ready and event.exit.exit_code != 0:
                     self._notice(messages.bad_shutdown(event))
-        if pool.alive_count:
-            self._notice(f"shutdown() took longer than {limit_s:g} s in {pool.alive_count} workers, which were killed")
+        if left:
+            self._notice(f"shutdown() took longer than {watch.elapsed_s:.3g} s in {left} workers, which were killed")
 
     def _finish(self, listing: Listing) -> Receipt:
         self._failures.close()

@@ -22,6 +22,10 @@ class WorkerDied:
     timed_out: bool
     """We killed it because ``run()`` took too long."""
     was_ready: bool
+    init_failed: bool
+    """It had reported by itself that it could not get ready."""
+    with_zygote: bool
+    """It ended because its zygote did: nothing that it ran is to blame."""
     peak_rss: int
     output_tail: str
     stack: str

@@ -27,6 +27,8 @@ from batchflow.worker.spec import STACK_SIGNAL, WorkerSpec
 
 TICK_S = 0.1
 """How often the driver looks at its workers when nothing wakes it."""
+ZYGOTE_SILENCE_S = 30.0
+"""How long a zygote may owe an answer, to a fork asked for or about a death: a large one forks slowly."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,16 @@ class Slot:
     pidfd: int = -1
     asked_for: bool = False
     """A process was asked for and has not been reported dead."""
+    ended: bool = False
+    """The kernel says that it has ended; the zygote will say how."""
     ready: bool = False
+    init_failed: bool = False
+    """Set by whoever drives the pool and reads its reports."""
     timed_out: bool = False
     init_timed_out: bool = False
     stack_at: int | None = None
     """Where in the log the stack that we asked for begins."""
     log: WorkerLog | None = None
-
-    @property
-    def alive(self) -> bool:
-        return self.asked_for
 
 
 class WorkerPool:
@@ -89,6 +91,7 @@ class WorkerPool:
         self._poll: select.epoll | None = None
         self.loaded = False
         self._load_watch = Watch(2 * TICK_S)
+        self._debt_watch = Watch(2 * TICK_S)
         self.slots: list[Slot] = []
         self._news: list[PoolEvent] = []
 
@@ -108,6 +111,7 @@ class WorkerPool:
         self.spec = spec
         self.loaded = False
         self._load_watch = Watch(2 * TICK_S)
+        self._debt_watch = Watch(2 * TICK_S)
         self._zygote = ZygoteClient(spec, self._pickled, None if self._zygote_log is None else self._zygote_log.fd)
         self._zygote.start()
         self._epoll.register(self._zygote.fileno(), select.EPOLLIN)
@@ -139,7 +143,7 @@ class WorkerPool:
         slot = self.slots[number]
         if slot.asked_for:
             raise ValueError(f"worker {number} lives already")
-        if slot.pid:
+        if slot.channel.fd < 0:  # it was sent to a worker
             slot = self.slots[number] = Slot(number, self._new_channel(), Watch(2 * TICK_S), log=slot.log)
         slot.asked_for = True
         log_fds = () if slot.log is None else (slot.log.fd,)
@@ -164,6 +168,8 @@ class WorkerPool:
             if descriptor == self._event_fd:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._event_fd, 8)
+            for slot in self.slots:
+                slot.ended = slot.ended or slot.pidfd == descriptor
         self._hear_zygote()
         self._watch_timeouts()
         news, self._news = self._news, []
@@ -218,22 +224,30 @@ class WorkerPool:
         self._start_zygote(dataclasses.replace(self.spec, import_late=True))
         for slot in waiting:
             slot.asked_for = False
-            slot.pid = slot.pid or -1  # its rings went with the old zygote's queue
             self.start_worker(slot.number)
 
     def _lose_zygote(self) -> None:
         self._epoll.unregister(self._zygote.fileno())
         status = self._zygote.close()
         for slot in self.slots:
-            if slot.asked_for:  # workers die with their zygote
-                self._bury(slot, signal.SIGKILL, None, 0)
+            if slot.asked_for and slot.pid:  # workers die with their zygote
+                self._bury(slot, signal.SIGKILL, None, 0, with_zygote=True)
+            slot.asked_for = False
         self._news.append(ZygoteDied(status))
 
     def restart_zygote(self) -> None:
         """After ``ZygoteDied``: begin again with a new one."""
         self._start_zygote(self.spec)
 
-    def _bury(self, slot: Slot, signal_number: int | None, exit_code: int | None, peak_rss: int) -> None:
+    def _bury(
+        self,
+        slot: Slot,
+        signal_number: int | None,
+        exit_code: int | None,
+        peak_rss: int,
+        *,
+        with_zygote: bool = False,
+    ) -> None:
         slot.asked_for = False
         if slot.pidfd >= 0:
             os.close(slot.pidfd)  # closing takes it out of the epoll set
@@ -246,6 +260,8 @@ class WorkerPool:
                 exit=WorkerExit(slot.number, slot.channel.generation, slot.pid, signal_number, exit_code),
                 timed_out=slot.timed_out,
                 was_ready=slot.ready,
+                init_failed=slot.init_failed,
+                with_zygote=with_zygote,
                 peak_rss=peak_rss,
                 output_tail="" if slot.log is None else slot.log.tail(end=slot.stack_at),
                 stack=stack,
@@ -261,13 +277,20 @@ class WorkerPool:
             if self._is_over(elapsed_s, self.limits.init_timeout_s):
                 message = f"importing the code took longer than init_timeout={self.limits.init_timeout_s:g} s"
                 self._news.append(LoadFailed({"error_type": "TimeoutError", "message": message, "traceback": ""}))
+        owed = [slot.number for slot in self.slots if slot.asked_for and (not slot.pid or slot.ended)]
+        if self._debt_watch.look((self.loaded, *owed), now_s) > ZYGOTE_SILENCE_S and self.loaded and owed:
+            self._lose_zygote()
         for slot in self.slots:
             if not slot.asked_for or not slot.pid:
                 continue
             channel = slot.channel
             state = channel.state
             elapsed_s = slot.watch.look((state, channel.started_sequence, channel.result_count), now_s)
-            if state == "running" and self._is_over(elapsed_s, self.limits.run_timeout_s):
+            if elapsed_s == 0:
+                slot.stack_at = None  # what it was asked for is over
+            # One that does not begin what it was given was stopped by somebody.
+            at_work = state == "running" or (state == "idle" and channel.in_flight)
+            if at_work and self._is_over(elapsed_s, self.limits.run_timeout_s):
                 self._give_up(slot, elapsed_s, self.limits.run_timeout_s or 0.0)
             elif state in ("starting", "init") and self._is_over(elapsed_s, self.limits.init_timeout_s):
                 if not slot.init_timed_out:
@@ -317,7 +340,7 @@ class WorkerPool:
         self._zygote.close()
         for slot in self.slots:
             if slot.pidfd >= 0:
-                select.select([slot.pidfd], [], [], 10.0)  # until the kernel is done with it
+                _wait_readable(slot.pidfd, 10.0)  # until the kernel is done with it
                 os.close(slot.pidfd)
                 slot.pidfd = -1
             slot.asked_for = False
@@ -329,3 +352,9 @@ class WorkerPool:
 def _new_event_fd() -> int:
     """A non-blocking, close-on-exec eventfd; Python 3.10 has the call."""
     return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+
+def _wait_readable(descriptor: int, timeout_s: float) -> None:
+    poll = select.poll()  # knows descriptors beyond 1023, as select() does not
+    poll.register(descriptor, select.POLLIN)
+    poll.poll(timeout_s * 1000)

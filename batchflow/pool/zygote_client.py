@@ -111,7 +111,9 @@ class ZygoteClient:
             try:
                 socket.send_fds(self._control, payload, list(descriptors))
             except BlockingIOError:  # the zygote is busy loading and many forks are asked for already
-                select.select([], [self._control], [], 1.0)
+                poll = select.poll()
+                poll.register(self._control, select.POLLOUT)
+                poll.poll(1000)
             except (BrokenPipeError, ConnectionResetError):
                 return  # it is gone; receive() will say so
             else:
@@ -122,15 +124,13 @@ class ZygoteClient:
         if self._control is None:
             return None
         try:
-            payload, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_SIZE, 4)
+            payload, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_SIZE, 4, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return None
         except ConnectionResetError:
             payload, descriptors = b"", []
         if not payload:
             raise EOFError("the zygote is gone")
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
         return Message(json.loads(payload), tuple(descriptors))
 
     def forget(self) -> None:

@@ -42,6 +42,7 @@ class Zygote:
         self._lifeline_fd = lifeline_fd
         self._code: UserCode | None = None
         self._listing: _core.Listing | None = None
+        self._may_fork = False
         self._children: dict[int, tuple[int, int, int]] = {}  # pidfd → (worker, generation, pid)
 
     def load(self) -> None:
@@ -55,7 +56,10 @@ class Zygote:
         except BaseException as error:
             self._send({"event": "load_failed", **describe_failure(error)})
             return
-        self._send({"event": "loaded", "threads": threads.thread_count(), "culprit": watch.culprit})
+        thread_count = threads.thread_count()
+        # A fork of several threads could deadlock: the driver begins again with a zygote that imports late.
+        self._may_fork = thread_count == 1 or self._spec.import_late
+        self._send({"event": "loaded", "threads": thread_count, "culprit": watch.culprit})
         gc.collect()
         gc.freeze()
 
@@ -74,13 +78,13 @@ class Zygote:
                     return
 
     def _answer(self) -> bool:
-        message, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_SIZE, 8)
+        message, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_SIZE, 8, socket.MSG_CMSG_CLOEXEC)
         if not message:
             return False
         request: dict[str, Any] = json.loads(message)
         if request["op"] == "listing":
             self._listing = _core.Listing.attach(tuple(descriptors), request["description"])
-        else:
+        elif self._may_fork:
             self._fork(request["worker"], request["generation"], descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
