@@ -1,57 +1,47 @@
 """Calls of Python functions in a pool of workers: what ``map`` and ``Pool`` stand on.
 
 A call goes out pickled and its value comes back pickled, over memory shared with this process's own children only.
-A worker that dies or hangs costs the call it was running one attempt; calls behind it are not blamed.
+A worker that dies or hangs costs the call it was running one attempt; calls behind it are not blamed.  Workers are
+started when there are calls for them, never more than there are calls.
 
-Invariant: every call that was submitted and not reported is in exactly one of ready, in flight.
+Invariant: every call that was submitted and neither reported nor dropped is in exactly one of ready, in flight.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
-import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchflow import _core
 from batchflow._core import Channel, Note
-from batchflow.cpus import available_cpus
-from batchflow.errors import (
-    BatchflowError,
-    EntryScriptError,
-    InternalError,
-    ResourceError,
-    UsageError,
-    WorkerDiedError,
-)
-from batchflow.parallel.feeder import depth_for
+from batchflow.clock import Clock, SystemClock
+from batchflow.errors import BatchflowError, EntryScriptError, ResourceError, UsageError, WorkerDiedError
+from batchflow.parallel.call_setup import call_spec, positive
 from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFailed, PoolEvent, WorkerDied
 from batchflow.pool.pool import PoolLimits, Slot, WorkerPool
-from batchflow.worker.capture import THREAD_VARIABLES
 from batchflow.worker.spec import WorkerSpec
 
 FAILURES_MAX = 3
-"""Workers that may fail to get ready, one after another, before the pool gives up."""
+"""Workers that may fail to get ready, one after another, before no more are started."""
+ZYGOTE_DEATHS_MAX = 3
+FORK_PAUSE_S = 1.0
+"""After the machine refused a process, when others work on."""
+QUEUE_NS = 20_000_000
+"""How much work, by its own measure, lies before a worker: a wake-up of the driver is small against this."""
+DEPTH_MAX = 1024
+STOP_GRACE_S = 5.0
+"""For workers to end by themselves, so that what they have printed is written."""
 
 
-@dataclass
-class Call:
-    """One call on its way; ``payload`` is kept for another attempt."""
-
-    index: int
-    payload: bytes
-    attempt: int = 1
-
-
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a call: ``value`` is the pickled return value, or ``error`` is set."""
 
-    index: int
+    call_index: int
     value: bytes | None
     error: BaseException | None
 
@@ -67,59 +57,29 @@ class RemoteTraceback(Exception):
         return f"\n{self.text}"
 
 
-def reference_of(function: Callable[..., Any] | None) -> str | None:
-    """``module:qualified.name`` if another process can import the very same function by it, else None."""
-    module = getattr(function, "__module__", None)
-    name = getattr(function, "__qualname__", None)
-    if not module or not name or module == "__main__" or "<" in name:
-        return None
-    found: Any = sys.modules.get(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return f"{module}:{name}" if found is function else None
+@dataclass(slots=True)
+class _Pace:
+    """How long a worker's latest calls took."""
 
+    result_count: int = 0
+    run_ns: int = 0
+    call_ns: int = QUEUE_NS
 
-def pickled_function(function: Callable[..., Any]) -> bytes:
-    """A function for another process: by reference where it can be imported, else by value."""
-    import cloudpickle
-
-    return cloudpickle.dumps(function)  # type: ignore[no-any-return]
-
-
-def call_spec(
-    workers: int | None, function: Callable[..., Any] | None, init: Callable[[], object] | None
-) -> tuple[WorkerSpec, bytes | None]:
-    """The spec of a pool for calls, and the functions that must travel by value, pickled, if any."""
-    if workers is not None and workers < 1:
-        raise UsageError(f"a pool needs at least one worker, workers={workers}")
-    for one in (function, init):
-        if one is not None and not callable(one):
-            raise UsageError(f"expected a function, got {type(one).__name__}")
-    cores = available_cpus()
-    references = reference_of(function), reference_of(init)
-    by_value = [
-        None if one is None or reference is not None else one
-        for one, reference in zip((function, init), references, strict=True)
-    ]
-    spec = WorkerSpec(
-        kind="function",
-        worker_count=workers or cores,
-        cores=cores,
-        function=references[0],
-        init=references[1],
-        calls_pickled=function is None,
-        thread_environment={name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
-        paths=tuple(path or str(Path.cwd()) for path in sys.path),
-    )
-    if by_value == [None, None]:
-        return spec, None
-    import cloudpickle
-
-    return spec, cloudpickle.dumps(tuple(by_value))
+    def depth(self, channel: Channel) -> int:
+        """How many calls the worker should hold, so that they keep it busy until the driver looks again."""
+        count = channel.result_count - self.result_count
+        if count:
+            latest_ns = (channel.run_ns - self.run_ns) // count
+            self.call_ns = latest_ns if self.result_count == 0 else (self.call_ns + latest_ns) // 2
+            self.result_count, self.run_ns = channel.result_count, channel.run_ns
+        return max(1, min(DEPTH_MAX, QUEUE_NS // max(1, self.call_ns)))
 
 
 class Caller:
-    """Sends calls to a pool of workers and says what became of them.  One thread drives it."""
+    """Sends calls to a pool of workers and says what became of them.  One thread drives it.
+
+    ``accept`` is asked about a call, by its index, whenever it is about to be sent; False drops it for good.
+    """
 
     def __init__(
         self,
@@ -129,185 +89,270 @@ class Caller:
         init: Callable[[], object] | None = None,
         timeout_s: float | None = None,
         attempts: int = 3,
+        accept: Callable[[int], bool] | None = None,
+        make_pool: Callable[[WorkerSpec, PoolLimits, bytes | None], WorkerPool] | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        if attempts < 1:
-            raise UsageError(f"a call needs at least one attempt, attempts={attempts}")
+        self._attempts = positive("attempts", attempts)
         if timeout_s is not None and not timeout_s > 0:
             raise UsageError(f"expected a positive time, timeout_s={timeout_s}")
-        self._spec, self._pickled = call_spec(workers, function, init)
         self._timeout_s = timeout_s
-        self._attempts = attempts
-        self._pool = WorkerPool(self._spec, PoolLimits(run_timeout_s=timeout_s), pickled=self._pickled)
-        self._ready: deque[Call] = deque()
-        self._in_flight: dict[int, Call] = {}
+        self._accept = accept
+        self._clock = clock or SystemClock()
+        spec, pickled = call_spec(workers, function, init)
+        limits = PoolLimits(run_timeout_s=timeout_s)
+        self._pool = make_pool(spec, limits, pickled) if make_pool else WorkerPool(spec, limits, pickled=pickled)
+        self.worker_count = spec.worker_count
+        self.outstanding_size = 0
+        """Bytes of the calls that are outstanding."""
+        self._pid = 0
+        self._ready: deque[int] = deque()
+        self._payloads: dict[int, bytes] = {}  # of every outstanding call
+        self._attempt: dict[int, int] = {}  # of the calls tried before
+        self._paces: dict[int, _Pace] = {}  # by the generation of a worker
+        self._damaged: set[int] = set()  # generations
         self._outcomes: list[Outcome] = []
-        self._failures = 0
+        self._failures = self._idle_deaths = self._zygote_deaths = 0
         self._last_trouble = ""
-        self._zygote_deaths = 0
-
-    @property
-    def worker_count(self) -> int:
-        return self._spec.worker_count
+        self._fork_again_s = float("-inf")
 
     @property
     def outstanding(self) -> int:
-        """Calls submitted and not reported."""
-        return len(self._ready) + len(self._in_flight)
+        """Calls submitted and neither reported nor dropped."""
+        return len(self._payloads)
+
+    @property
+    def ahead_count(self) -> int:
+        """How many outstanding calls keep every worker busy."""
+        call_ns = min((pace.call_ns for pace in self._paces.values()), default=QUEUE_NS)
+        return self.worker_count * max(16, 3 * min(DEPTH_MAX, QUEUE_NS // max(1, call_ns)))
 
     def start(self) -> None:
-        self._pool.start()
-        for number in range(self._spec.worker_count):
-            self._pool.start_worker(number)
+        """Exec the zygote; it begins to load the function at once.  Workers follow with the calls."""
+        self._pid = os.getpid()
+        try:
+            self._pool.start()
+        except OSError as error:
+            raise ResourceError(f"no pool of workers can be started: {error}") from error
 
     def submit(self, index: int, payload: bytes) -> None:
-        self._ready.append(Call(index, payload))
+        """``index`` must be new."""
+        self._payloads[index] = payload
+        self.outstanding_size += len(payload)
+        self._ready.append(index)
+
+    def drop_refused(self) -> None:
+        """Drop every call that was not sent yet and is not accepted any more."""
+        if self._accept is not None:
+            refused = {index for index in self._ready if not self._accept(index)}
+            self._ready = deque(index for index in self._ready if index not in refused)
+            for index in refused:
+                self._forget(index)
 
     def wake(self) -> None:
-        """Make ``pump`` return soon; may be called from another thread."""
+        """Make ``pump`` return soon; may be called from another thread, before ``close``."""
         self._pool.wake()
 
     def pump(self, timeout_s: float) -> list[Outcome]:
         """Send what can be sent, wait for news up to ``timeout_s``, report what has come back.
 
-        Raises ``EntryScriptError`` when no worker gets ready, ``ResourceError`` when none can be started.
+        Raises ``EntryScriptError`` when no worker gets ready, ``WorkerDiedError`` when they keep dying without any call
+        to blame, ``ResourceError`` when none can be started.
         """
-        self._fill()
-        for event in self._pool.wait(timeout_s):
-            self._take_event(event)
-        for slot in self._pool.slots:
-            if slot.asked_for:
-                self._read(slot)
-        self._replace_dead()
-        self._fill()
+        try:
+            self._start_needed()
+            self._fill()
+            for event in self._pool.wait(timeout_s):
+                self._take_event(event)
+            for slot in self._pool.slots:
+                if slot.asked_for and slot.channel.generation not in self._damaged:
+                    self._read(slot)
+            self._start_needed()
+            self._fill()
+        except OSError as error:
+            raise ResourceError(f"the pool of workers cannot go on: {error}") from error
         outcomes, self._outcomes = self._outcomes, []
+        if outcomes:
+            self._idle_deaths = self._zygote_deaths = 0
         return outcomes
 
-    def close(self) -> None:
-        self._pool.close()
-
-    def stop(self, grace_s: float = 5.0) -> None:
-        """Let the workers end by themselves, then end what is left."""
+    def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """Let the workers that are ready end by themselves, then end what is left."""
         self._pool.stop_workers()
-        rounds = int(grace_s / 0.1)
-        while self._pool.alive_count and rounds:
+        give_up_s = self._clock.monotonic() + grace_s
+        while any(slot.asked_for and slot.ready for slot in self._pool.slots) and self._clock.monotonic() < give_up_s:
             self._pool.wait(0.1)
-            rounds -= 1
         self.close()
 
+    def close(self) -> None:
+        """End every process, at once.  In a process forked from the caller it does nothing: they are not its own."""
+        if self._pid == os.getpid():
+            self._pool.close()
+
+    # Calls
+
     def _fill(self) -> None:
-        ready = [slot for slot in self._pool.slots if slot.ready and slot.asked_for]
-        for slot in ready:
+        slots = [slot for slot in self._pool.slots if slot.ready and slot.asked_for]
+        for slot in slots:
             channel = slot.channel
-            if not channel.flush():
+            if channel.in_flight and not channel.flush():
                 continue
-            depth = depth_for(channel.run_ns, channel.result_count, len(self._ready), len(ready))
-            channel.set_low_water(depth // 2)
-            while self._ready and channel.in_flight < depth and channel.flush():
-                call = self._ready.popleft()
-                self._in_flight[call.index] = call
-                channel.call(call.index, call.attempt, call.payload)
+            pace = self._paces.get(channel.generation)
+            if pace is None:
+                pace = self._paces[channel.generation] = _Pace()
+            share = len(self._ready) // (2 * len(slots))  # towards the end the rest is shared out
+            depth = max(1, min(pace.depth(channel), share))
+            if self._ready and channel.in_flight <= depth // 2:
+                channel.set_low_water(depth // 2)
+                self._send(channel, depth - channel.in_flight)
+
+    def _send(self, channel: Channel, room: int) -> None:
+        ready, accept = self._ready, self._accept
+        while room > 0 and ready:
+            index = ready.popleft()
+            if accept is not None and not accept(index):
+                self._forget(index)
+            elif channel.call(index, self._attempt.get(index, 1), self._payloads[index]):
+                room -= 1
+            else:  # a large one is still on its way
+                ready.appendleft(index)
+                return
+
+    def _forget(self, index: int) -> None:
+        self.outstanding_size -= len(self._payloads.pop(index))
+        self._attempt.pop(index, None)
+
+    def _report(self, index: int, value: bytes | None, error: BaseException | None) -> None:
+        self._forget(index)
+        self._outcomes.append(Outcome(index, value, error))
 
     def _read(self, slot: Slot) -> None:
+        result, payloads, outcomes = _core.RESULT, self._payloads, self._outcomes
         for note in slot.channel.drain():
-            if note.kind == _core.DAMAGED:
+            if note.kind == result:  # the hot path
+                index = note.mini_batch_index
+                self.outstanding_size -= len(payloads.pop(index))
+                self._attempt.pop(index, None)
+                outcomes.append(Outcome(index, note.payload, None))
+            elif note.kind == _core.DAMAGED:
+                self._damaged.add(slot.channel.generation)
+                slot.ready = False
                 self._pool.kill_worker(slot.number)
-            else:
-                self._take_note(note, slot)
-
-    def _take_note(self, note: Note, slot: Slot | None) -> None:
-        if note.kind == _core.READY:
-            self._failures = 0
-            if slot is not None:
+            elif note.kind == _core.READY:
+                self._failures = 0
                 slot.ready = True
+            else:
+                slot.init_failed = slot.init_failed or note.kind == _core.INIT_FAILED
+                self._take_note(note)
+
+    def _take_note(self, note: Note) -> None:
+        if note.kind == _core.RESULT:
+            self._report(note.mini_batch_index, note.payload, None)
+        elif note.kind == _core.FAILURE:
+            self._report(note.mini_batch_index, None, exception_of(note.payload))
         elif note.kind == _core.INIT_FAILED:
             self._failures += 1
-            self._last_trouble = init_trouble(note.payload)
-        else:
-            self._in_flight.pop(note.mini_batch_index)
-            if note.kind == _core.RESULT:
-                self._outcomes.append(Outcome(note.mini_batch_index, note.payload, None))
-            else:
-                self._outcomes.append(Outcome(note.mini_batch_index, None, exception_of(note.payload)))
+            description = json.loads(note.payload)
+            self._last_trouble = description["traceback"] or f"{description['error_type']}: {description['message']}"
+
+    # Processes
+
+    def _start_needed(self) -> None:
+        """Start workers as long as there are fewer than calls, unless none ever gets ready."""
+        alive = self._pool.alive_count
+        missing = min(self.worker_count, len(self._payloads)) - alive
+        if missing <= 0 or self._clock.monotonic() < self._fork_again_s:
+            return
+        if self._failures >= FAILURES_MAX:
+            if not alive:
+                raise EntryScriptError(f"{self._failures} workers in a row did not get ready\n{self._last_trouble}")
+            return
+        for slot in self._pool.slots:
+            if missing > 0 and not slot.asked_for:
+                self._pool.start_worker(slot.number)
+                missing -= 1
 
     def _take_event(self, event: PoolEvent) -> None:
         if isinstance(event, WorkerDied):
             self._take_death(event)
         elif isinstance(event, LoadFailed):
-            description = event.description
-            raise EntryScriptError(description["traceback"] or description["message"])
+            text = event.description["traceback"] or event.description["message"]
+            raise EntryScriptError(
+                f"the function cannot be loaded in the workers\n{text}",
+                hint="a worker is a fresh Python with this process's sys.path: what the function needs must be on it",
+                traceback=event.description["traceback"],
+            )
         elif isinstance(event, ForkFailed):
             if not self._pool.alive_count:
                 raise ResourceError(f"no worker can be started: {event.message}")
+            self._fork_again_s = self._clock.monotonic() + FORK_PAUSE_S
         elif isinstance(event, InitTimedOut):
-            self._last_trouble = "init took too long"
+            self._last_trouble = "init() took too long"
         elif not isinstance(event, LoadedLate):
             self._zygote_deaths += 1
-            if self._zygote_deaths >= FAILURES_MAX:
+            if self._zygote_deaths >= ZYGOTE_DEATHS_MAX:
                 raise WorkerDiedError(f"the process that workers are forked from keeps dying, status={event.status}")
             self._pool.restart_zygote()
 
     def _take_death(self, death: WorkerDied) -> None:
-        reported = False
-        for note in death.channel.drain():
-            if note.kind != _core.DAMAGED:
-                reported = reported or note.kind == _core.INIT_FAILED
-                self._take_note(note, None)
-        blamed = self._blame(death.channel, death)
-        if not blamed and not reported:
+        generation = death.channel.generation
+        damaged = generation in self._damaged
+        init_failed = death.init_failed
+        for note in () if damaged else death.channel.drain():
+            damaged = damaged or note.kind == _core.DAMAGED
+            init_failed = init_failed or note.kind == _core.INIT_FAILED
+            if note.kind != _core.READY:
+                self._take_note(note)
+        self._paces.pop(generation, None)
+        self._damaged.discard(generation)
+        if self._blame(death, damaged=damaged) or init_failed or death.with_zygote:
+            return
+        if death.was_ready:
+            self._idle_deaths += 1
+            if self._idle_deaths > max(5, 3 * self.worker_count):
+                how = death.exit.describe()
+                raise WorkerDiedError(
+                    f"{self._idle_deaths} workers died one after another while idle, the last of {how}"
+                )
+        else:
             self._failures += 1
-            self._last_trouble = f"worker {death.worker} died before it had work: {death.exit.describe()}"
+            if not death.timed_out:
+                self._last_trouble = f"worker {death.worker} died before it was ready: {death.exit.describe()}"
 
-    def _blame(self, channel: Channel, death: WorkerDied) -> bool:
-        flights = channel.flights()
-        started = bool(flights) and channel.first_started
-        if started:
-            call = self._in_flight.pop(flights[0][0])
-            if call.attempt < self._attempts:
-                call.attempt += 1
-                self._ready.appendleft(call)
+    def _blame(self, death: WorkerDied, *, damaged: bool) -> bool:
+        """The call that was running has had an attempt; the others wait again, in their old order."""
+        indices = [index for index, _ in death.channel.flights()]
+        started = bool(indices) and (death.channel.first_started or damaged)
+        if started and not death.with_zygote:
+            attempt = self._attempt.get(indices[0], 1)
+            if attempt < self._attempts:
+                self._attempt[indices[0]] = attempt + 1
             else:
-                self._outcomes.append(Outcome(call.index, None, death_error(death, call, self._timeout_s)))
-        for index, _ in reversed(flights[1:] if started else flights):
-            self._ready.appendleft(self._in_flight.pop(index))
+                self._report(indices.pop(0), None, death_error(death, attempt, self._timeout_s, damaged=damaged))
+        self._ready.extendleft(reversed(indices))
         return started
-
-    def _replace_dead(self) -> None:
-        for slot in self._pool.slots:
-            if slot.asked_for:
-                continue
-            if self._failures >= FAILURES_MAX:
-                if not any(other.ready and other.asked_for for other in self._pool.slots):
-                    raise EntryScriptError(f"{self._failures} workers in a row did not get ready\n{self._last_trouble}")
-                continue
-            self._pool.start_worker(slot.number)
-
-
-def init_trouble(payload: bytes) -> str:
-    import json
-
-    description = json.loads(payload)
-    return description["traceback"] or f"{description['error_type']}: {description['message']}"
 
 
 def exception_of(payload: bytes) -> BaseException:
     """The exception that the worker raised, with its traceback as the cause; one of ours if it cannot be rebuilt."""
     description, pickled = pickle.loads(payload)
-    if pickled is None:
-        return EntryScriptError(description["traceback"] or f"{description['error_type']}: {description['message']}")
-    try:
-        error = pickle.loads(pickled)
-    except Exception:
-        return EntryScriptError(description["traceback"])
-    if not isinstance(error, BaseException):
-        raise InternalError(f"a failure that is not an exception, type={type(error).__name__}")
-    error.__cause__ = RemoteTraceback(description["traceback"])
-    return error
+    traceback = description["traceback"]
+    error: object = None
+    if pickled is not None:
+        try:
+            error = pickle.loads(pickled)
+        except (Exception, SystemExit):
+            error = None
+    if isinstance(error, Exception):
+        error.__cause__ = RemoteTraceback(traceback)
+        return error
+    text = traceback or f"{description['error_type']}: {description['message']}"
+    return EntryScriptError(text, traceback=traceback)
 
 
-def death_error(death: WorkerDied, call: Call, timeout_s: float | None) -> BatchflowError:
+def death_error(death: WorkerDied, attempt: int, timeout_s: float | None, *, damaged: bool) -> BatchflowError:
     """Why a call has no result although it was tried as often as allowed."""
-    if death.timed_out:
-        return WorkerDiedError(f"the call took longer than timeout_s={timeout_s:g}, attempt={call.attempt}")
-    return WorkerDiedError(
-        f"worker {death.worker} died: {death.exit.describe()}, pid={death.exit.pid}, attempt={call.attempt}"
-    )
+    if death.timed_out and timeout_s is not None:
+        return WorkerDiedError(f"the call took longer than timeout_s={timeout_s:g}, attempt={attempt}")
+    what = "wrote over memory that is not its own and was killed" if damaged else f"died: {death.exit.describe()}"
+    return WorkerDiedError(f"worker {death.worker} {what}, pid={death.exit.pid}, attempt={attempt}")

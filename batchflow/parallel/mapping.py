@@ -1,22 +1,28 @@
-"""``batchflow.map``: a function over mini-batches of any iterable, results in input order, no file anywhere."""
+"""``batchflow.map``: a function over mini-batches of any iterable, results in input order, no file anywhere.
+
+Invariant: whatever is raised is raised in its place: after the results of all items before it.
+"""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-from batchflow.errors import EntryScriptError, UsageError
-from batchflow.parallel.calls import Caller
+from batchflow.parallel.call_setup import positive
+from batchflow.parallel.calls import Caller, Outcome
+from batchflow.worker.travel import dumps
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AHEAD_COUNT = 4096
-"""Mini-batches that may be out or waiting for an earlier one."""
 AHEAD_SIZE = 64 << 20
-"""Bytes of results that may wait for an earlier one."""
+"""Bytes of items that may be out, and of results that may wait for an earlier one."""
+TICK_S = 0.1
+PUMP_S = 0.002
+"""How often workers are looked after while the results at hand are consumed."""
 
 
 def map(
@@ -34,57 +40,97 @@ def map(
     ``function`` gets a list and returns as many results, in the same order; results come in input order.  ``init`` is
     called once in each worker.  ``workers``: default all CPUs this process may use.  ``timeout_s`` is for one call.
     A worker that dies or takes too long is replaced and its call tried again, ``attempts`` times in all; then
-    ``WorkerDiedError`` is raised.  An exception of ``function`` is raised as it is.  ``items`` is read as needed.
+    ``WorkerDiedError`` is raised.  An exception of ``function`` is raised as it is, one of ``items`` too, each after
+    the results of all mini-batches before it.  ``items`` is read as needed.
 
-    The processes end with the iterator, also when it is closed early or collected.
+    The processes start with the first result asked for and end with the iterator, also when it is closed early or
+    collected.
     """
-    if mini_batch_size < 1:
-        raise UsageError(f"expected at least one item in a mini-batch, mini_batch_size={mini_batch_size}")
+    size = positive("mini_batch_size", mini_batch_size)
+    source = iter(items)
     caller = Caller(workers=workers, function=function, init=init, timeout_s=timeout_s, attempts=attempts)
-    return _results(caller, iter(items), mini_batch_size)
+    return _results(caller, source, size)
 
 
-def _results(caller: Caller, items: Iterator[Item], mini_batch_size: int) -> Iterator[Any]:
-    waiting: dict[int, bytes] = {}
-    sizes: dict[int, int] = {}
-    waiting_size = submitted = delivered = 0
-    more = True
+def _results(caller: Caller, items: Iterator[Any], mini_batch_size: int) -> Iterator[Any]:
+    window = _Window(caller, items, mini_batch_size)
+    loads, monotonic = pickle.loads, time.monotonic
     try:
-        caller.start()
-        while more or delivered < submitted:
-            while more and waiting_size < AHEAD_SIZE and submitted - delivered < _ahead(caller, submitted):
-                mini_batch = list(islice(items, mini_batch_size))
-                more = len(mini_batch) == mini_batch_size
-                if mini_batch:
-                    sizes[submitted] = len(mini_batch)
-                    caller.submit(submitted, pickle.dumps((None, (mini_batch,), {}), 5))
-                    submitted += 1
-            if delivered not in waiting and delivered < submitted:
-                for outcome in caller.pump(0.1):
-                    if outcome.value is None:
-                        raise outcome.error or EntryScriptError("a call ended without a value")
-                    waiting[outcome.index] = outcome.value
-                    waiting_size += len(outcome.value)
-            while delivered in waiting:
-                value = waiting.pop(delivered)
-                waiting_size -= len(value)
-                yield from checked_results(pickle.loads(value), sizes.pop(delivered))
-                delivered += 1
-        caller.stop()
+        window.read()
+        if window.submitted:
+            caller.start()
+        while (value := window.take()) is not None:
+            yield from loads(value)
+            if monotonic() > window.pump_s:
+                window.pump(0)
+        if window.trouble is not None:
+            raise window.trouble
+        if window.submitted:
+            caller.stop()
     finally:
         caller.close()
 
 
-def _ahead(caller: Caller, submitted: int) -> int:
-    """Read little of the input ahead at first: an early error shall be early."""
-    return min(AHEAD_COUNT, max(4 * caller.worker_count, submitted))
+class _Window:
+    """Mini-batches read and submitted, results that wait for their turn."""
 
+    def __init__(self, caller: Caller, items: Iterator[Any], mini_batch_size: int) -> None:
+        self._caller = caller
+        self._items = items
+        self._mini_batch_size = mini_batch_size
+        self._more = True
+        self._delivered = 0
+        self._waiting: dict[int, Outcome] = {}
+        self._waiting_size = 0
+        self.submitted = 0
+        self.pump_s = 0.0
+        """When to look after the workers again."""
+        self.trouble: Exception | None = None
+        """What reading the items raised."""
 
-def checked_results(value: object, item_count: int) -> Sequence[Any]:
-    """What a function returned for one mini-batch, as a sequence of ``item_count`` results."""
-    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, dict)):
-        raise EntryScriptError(f"the function must return one result for each item, got {type(value).__name__}")
-    results = value if isinstance(value, (list, tuple)) else list(value)
-    if len(results) != item_count:
-        raise EntryScriptError(f"the function returned {len(results)} results for {item_count} items")
-    return results
+    def read(self) -> None:
+        """Submit what the workers will need; little before the first result, so that an early error comes early."""
+        caller, items, size = self._caller, self._items, self._mini_batch_size
+        limit = caller.ahead_count if self._delivered else 4 * caller.worker_count
+        try:
+            while (
+                self._more
+                and self.submitted - self._delivered < limit
+                and self._waiting_size + caller.outstanding_size < AHEAD_SIZE
+            ):
+                mini_batch = list(islice(items, size))
+                self._more = len(mini_batch) == size
+                if mini_batch:
+                    caller.submit(self.submitted, dumps(mini_batch))
+                    self.submitted += 1
+        except Exception as error:
+            self.trouble = error
+            self._more = False
+
+    def take(self) -> bytes | None:
+        """The next mini-batch's results, pickled, in input order; waits for them.  None: there are no more.
+
+        Raises what its call raised.
+        """
+        while (outcome := self._waiting.pop(self._delivered, None)) is None:
+            if self._delivered == self.submitted:
+                self.read()
+            if self._delivered == self.submitted:
+                return None
+            self.pump(TICK_S)
+        self._delivered += 1
+        if outcome.value is None:
+            raise outcome.error or ValueError("a call that ended with neither a value nor an error")
+        self._waiting_size -= len(outcome.value)
+        return outcome.value
+
+    def pump(self, timeout_s: float) -> None:
+        """Look after the workers, take what they have done, give them more."""
+        for outcome in self._caller.pump(timeout_s):
+            self._waiting[outcome.call_index] = outcome
+            if outcome.value is None:
+                self._more = False  # nothing behind a failure is ever delivered
+            else:
+                self._waiting_size += len(outcome.value)
+        self.read()
+        self.pump_s = time.monotonic() + PUMP_S

@@ -9,15 +9,15 @@ import contextlib
 import faulthandler
 import json
 import os
-import pickle
 import resource
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from batchflow import _core
 from batchflow.errors import ContractError
 from batchflow.worker import capture
+from batchflow.worker.calls import serve_calls
 from batchflow.worker.context import MiniBatchContext, StepContext
 from batchflow.worker.failures import describe_failure
 from batchflow.worker.results import make_encoder
@@ -51,7 +51,7 @@ def work(
     if spec.kind == "script":
         _serve_mini_batches(spec, code, listing, port, worker)
     else:
-        _serve_calls(code, port)
+        serve_calls(code, port, spec.max_result_size)
     port.set_state("shutdown")
     code.shutdown()
     _leave(0)
@@ -165,36 +165,3 @@ def _context_maker(spec: WorkerSpec, worker: int) -> Callable[[int, int, int, in
         return MiniBatchContext(step, index, attempt, start, start + count)
 
     return make
-
-
-def _serve_calls(code: UserCode, port: _core.Port) -> None:
-    """Calls of ``map`` and ``Pool``: pickled by this process's own caller, in memory that only the two share."""
-    functions: dict[bytes, Callable[..., Any]] = {}
-    take, publish_result, publish_failure = port.take_call, port.publish_result, port.publish_failure
-    loads, dumps, own, failure_of = pickle.loads, pickle.dumps, code.function, _pickled_failure
-    while (request := take()) is not None:
-        index, attempt, payload = request
-        try:
-            blob, arguments, keywords = loads(payload)
-            if blob is None:
-                function = own
-            elif (function := functions.get(blob)) is None:
-                function = functions[blob] = loads(blob)
-            if function is None:
-                raise RuntimeError("this pool has no function of its own")
-            rows = dumps(function(*arguments, **keywords), 5)
-        except BaseException as error:
-            publish_failure(index, attempt, failure_of(error))
-        else:
-            publish_result(index, attempt, 1, b"", rows)
-
-
-def _pickled_failure(error: BaseException) -> bytes:
-    """The failure's description and, where it can be pickled and read back, the exception itself."""
-    try:
-        exception: bytes | None = pickle.dumps(error, 5)
-        if exception is not None:
-            pickle.loads(exception)
-    except Exception:
-        exception = None
-    return pickle.dumps((describe_failure(error), exception), 5)

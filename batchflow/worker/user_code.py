@@ -1,6 +1,6 @@
 """The user's code, whichever way it comes: an entry script, or a function for ``map`` and ``Pool``.
 
-Here is the only place in the workers where something pickled is read, and it comes from the caller's own memory.
+What is pickled comes from the caller's own memory.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from batchflow.worker.entry_script import EntryScript, load_entry_script
 from batchflow.worker.spec import WorkerSpec
+from batchflow.worker.travel import innermost
 
 
 class UserCode:
@@ -30,18 +31,36 @@ class UserCode:
         self._init = script.init if script else init
         self._init_shared = script.init_shared if script else None
         self._shutdown = script.shutdown if script else None
+        self._init_module: str | None = None
+        self._assigned: dict[str, Any] = {}
 
     def init_shared(self) -> None:
         if self._init_shared is not None:
             self._init_shared()
 
     def init(self) -> None:
-        if self._init is not None:
-            self._init()
+        if self._init is None:
+            return
+        names = _globals_of(self._init)
+        before = dict(names)
+        self._init()
+        if self.script is None:
+            self._init_module = names.get("__name__")
+            self._assigned = {name: value for name, value in names.items() if before.get(name, self) is not value}
+
+    def share_globals(self, function: Callable[..., Any]) -> None:
+        """Let a function that came by value see the globals that ``init()`` assigned in the module of both."""
+        names = _globals_of(function)
+        if names.get("__name__") == self._init_module:
+            names.update(self._assigned)
 
     def shutdown(self) -> None:
         if self._shutdown is not None:
             self._shutdown()
+
+
+def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:
+    return getattr(innermost(function), "__globals__", {})
 
 
 def load_user_code(spec: WorkerSpec, pickled: bytes) -> UserCode:

@@ -48,7 +48,8 @@ PICKLING = (
     "batchflow/parallel/calls.py",
     "batchflow/parallel/executor.py",
     "batchflow/parallel/mapping.py",
-    "batchflow/worker/loop.py",
+    "batchflow/worker/calls.py",
+    "batchflow/worker/travel.py",
     "batchflow/worker/user_code.py",
 )
 FORKING = ("batchflow/worker/zygote.py", "batchflow/worker/guard.py")
