@@ -56,8 +56,9 @@ class Feeder:
         for slot in ready:
             self._fill_ready(slot, alone=len(ready) == 1)
         if self._gather.held_bytes <= WINDOW_SIZE:
+            worker_count = sum(slot.asked_for for slot in slots)  # those that are not ready yet will want some, too
             for slot in ready:
-                self._fill_fresh(slot, len(ready))
+                self._fill_fresh(slot, worker_count)
 
     def _fill_ready(self, slot: Slot, *, alone: bool) -> None:
         while self._plan.ready_count and slot.channel.in_flight < DEPTH_FIRST:

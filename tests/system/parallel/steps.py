@@ -143,6 +143,7 @@ class Steps:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.mark = uuid.uuid4().hex
+        self.latest: Outcome | None = None
         self._descriptors = open_descriptors()
         self._threads = threading.active_count()
 
@@ -186,14 +187,14 @@ class Steps:
         self,
         source: str,
         *,
-        items: int | Iterable[str | bytes] = 15,
+        files: int | Iterable[str | bytes] = 15,
         stop: StopRequest | None = None,
         meanwhile: Callable[[], None] | None = None,
         oracle: bool = True,
         **settings: Any,
     ) -> Outcome:
         """Run one step to its end, whatever that is; ``meanwhile`` runs in a thread beside it."""
-        outcome = Outcome(self.folder, self.make_items(items))
+        outcome = self.latest = Outcome(self.folder, self.make_items(files))
         job = self.job(source, **settings)
         with beside(meanwhile):
             try:
@@ -207,6 +208,10 @@ class Steps:
         if oracle and job.output_path is not None and job.output_path.exists():
             account_for(outcome, complete=outcome.receipt is not None)
         return outcome
+
+    def noticed(self, piece: str) -> bool:
+        """Whether the step that runs now has given a notice with these words."""
+        return self.latest is not None and any(piece in notice for notice in self.latest.notices)
 
     def check(self) -> None:
         """Nothing is left: no process, no descriptor, no thread, no scratch folder."""

@@ -56,7 +56,7 @@ if "00000" in names:
         wait_until(lambda: len(pids(folder)) == 3)
         (folder / "go").touch()
 
-    outcome = steps.run(script(body, before=TELLS_ITS_PID), meanwhile=meanwhile, mini_batch_size=5, items=15)
+    outcome = steps.run(script(body, before=TELLS_ITS_PID), meanwhile=meanwhile, mini_batch_size=5, files=15)
     receipt = outcome.done()
     assert outcome.rows == numbered((0, 15))
     assert (receipt.attempts, receipt.worker_deaths) == (3, 1)
@@ -148,7 +148,9 @@ wait_for(FOLDER / "go")
 
 
 def test_a_script_that_kills_the_zygote_ends_the_step_with_words(steps: Steps) -> None:
-    outcome = steps.run(script("print('at it again', flush=True)\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(1000)"))
+    outcome = steps.run(
+        script("print('at it again', flush=True)\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(1000)")
+    )
     message = outcome.message(RunAbortedError)
     assert "the process that workers are forked from keeps dying, status=-9" in message
 
