@@ -117,8 +117,7 @@ class _Engine:
         error: BaseException | None = None
         try:
             while self._goes_on():
-                for outcome in self._caller.pump(TICK_S if self._caller.outstanding else IDLE_S):
-                    self._settle(outcome)
+                self._work()
             self._caller.stop()
         except BaseException as caught:
             error = caught
@@ -132,6 +131,11 @@ class _Engine:
             _engines.discard(self)
         if error is not None and not isinstance(error, BatchflowError):
             raise error
+
+    def _work(self) -> None:
+        """One round.  A function of its own, so that between two rounds no result is held."""
+        for outcome in self._caller.pump(TICK_S if self._caller.outstanding else IDLE_S):
+            self._settle(outcome)
 
     def _goes_on(self) -> bool:
         """Take in what was submitted; False when all is done and no more will come."""
@@ -312,4 +316,6 @@ class Pool(Executor):
 
 def _flatten(chunks: Iterator[list[Result]]) -> Iterator[Result]:
     for chunk in chunks:
-        yield from chunk
+        chunk.reverse()
+        while chunk:  # a result that was given away is not held
+            yield chunk.pop()
