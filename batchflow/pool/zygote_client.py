@@ -21,7 +21,8 @@ from typing import Any
 import batchflow
 from batchflow.errors import ResourceError
 from batchflow.worker.capture import zygote_environment
-from batchflow.worker.spec import MESSAGE_SIZE, WorkerSpec
+from batchflow.worker.spec import WorkerSpec
+from batchflow.worker.wire import receive
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class ZygoteClient:
         if self._control is None:
             return None
         try:
-            payload, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_SIZE, 4, socket.MSG_CMSG_CLOEXEC)
+            payload, descriptors = receive(self._control)
         except BlockingIOError:
             return None
         except ConnectionResetError:

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-MESSAGE_SIZE = 1 << 17
-"""Bytes of the longest message between driver and zygote."""
 STACK_SIGNAL = signal.SIGRTMAX - 1
 """Makes a worker write its Python stack to its log, whatever it is doing."""
 

@@ -26,10 +26,13 @@ import sys
 from typing import Any, NoReturn
 
 from batchflow import _core
-from batchflow.worker import capture, lifeline, loop, threads
-from batchflow.worker.failures import describe_failure
-from batchflow.worker.spec import MESSAGE_SIZE, WorkerSpec
+from batchflow.worker import capture, lifeline, loop, threads, wire
+from batchflow.worker.failures import bounded, describe_failure
+from batchflow.worker.spec import WorkerSpec
 from batchflow.worker.user_code import UserCode, load_user_code
+
+_TRACEBACK_SIZE_MAX = 1 << 14
+"""With a message of 8 KiB it fits one message, whatever JSON makes of the characters."""
 
 
 class Zygote:
@@ -54,7 +57,9 @@ class Zygote:
                     self._code = load_user_code(self._spec, self._pickled)
                     self._code.init_shared()
         except BaseException as error:
-            self._send({"event": "load_failed", **describe_failure(error)})
+            description = describe_failure(error)
+            traceback = bounded(description["traceback"], _TRACEBACK_SIZE_MAX)
+            self._send({"event": "load_failed", **description, "traceback": traceback})
             return
         thread_count = threads.thread_count()
         # A fork of several threads could deadlock: the driver begins again with a zygote that imports late.
@@ -78,7 +83,7 @@ class Zygote:
                     return
 
     def _answer(self) -> bool:
-        message, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_SIZE, 8, socket.MSG_CMSG_CLOEXEC)
+        message, descriptors = wire.receive(self._control)
         if not message:
             return False
         request: dict[str, Any] = json.loads(message)

@@ -123,6 +123,14 @@ def test_a_script_that_cannot_be_used_ends_the_step_at_once(steps: Steps, source
     assert outcome.rows == []
 
 
+def test_an_import_error_of_any_length_is_told(steps: Steps) -> None:
+    source = (
+        "def f(n):\n    exec(f'{chr(1) * 3000 !r}; f(n - 1)' if n else 'raise ValueError(chr(1) * 10**6)')\n\nf(40)\n"
+    )
+    message = steps.run(source).message(EntryScriptError)
+    assert "cannot be imported: ValueError: \x01\x01" in message
+
+
 def test_an_import_that_never_ends_runs_into_the_init_timeout(steps: Steps) -> None:
     message = steps.run("import time\ntime.sleep(1000)\n", init_timeout_s=0.3).message(EntryScriptError)
     assert message.endswith("TimeoutError: importing the code took longer than init_timeout=0.3 s")
