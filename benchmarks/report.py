@@ -25,8 +25,8 @@ def markdown(record: dict[str, Any]) -> str:
         f"Medians of interleaved runs, each in its own process (least–greatest). Ratio: median of `peer ÷ batchflow` "
         f"of the same round, above 1 means that batchflow is faster. Runs in which others used more than "
         f"{record['options']['foreign_limit']:.0%} of the machine are dropped. Every result was checked. CPU of the "
-        "tree is that of the whole process with its children, Python's start and imports included; peak memory comes "
-        "from a round of its own.",
+        "tree is that of the whole process with its children, Python's start and imports included; peak memory "
+        "and the driver's CPU come from a round of their own.",
     ]
     for scenario in record["scenarios"]:
         lines += ["", *scenario_lines(scenario)]

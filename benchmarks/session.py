@@ -1,8 +1,8 @@
 """Runs every variant of a scenario in its own process, in turn, round after round, and checks each result.
 
-Round 0 measures memory and warms up; its times are thrown away.  The later rounds are timed and interleaved, each
-beginning with another variant.  A run with much foreign load is kept in the record, not counted, and made up for by
-another round, up to twice the number asked for.
+Round 0 measures memory and the driver's CPU time and warms up; its times are thrown away.  The later rounds are timed
+and interleaved, each beginning with another variant.  A run with much foreign load is kept in the record, not counted,
+and made up for by another round, up to twice the number asked for.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Session:
         """One process, one run, checked.  Raises ``PeerFailedError`` with the peer's last words."""
         data.warm(Path(scenario.folder), contents=scenario.model is not None)
         with scratch_folder() as scratch:
-            task = make_task(scenario, variant, scratch)
-            observed, answer = ask(task, sample=round_number == 0)
+            task = make_task(scenario, variant, scratch, watched=round_number == 0)
+            observed, answer = ask(task)
             complaint, correct = check(Path(task.output), scenario.expectation)
         cpu_s = observed.cpu_s + answer["left_cpu_s"]
         return Run(
@@ -147,7 +147,7 @@ def scratch_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def make_task(scenario: Scenario, variant: Variant, scratch: Path) -> Task:
+def make_task(scenario: Scenario, variant: Variant, scratch: Path, *, watched: bool) -> Task:
     work = scratch / "work"
     work.mkdir()
     return Task(
@@ -163,15 +163,16 @@ def make_task(scenario: Scenario, variant: Variant, scratch: Path) -> Task:
         workers=scenario.workers,
         output=str(scratch / "rows.txt"),
         scratch=str(work),
+        watched=watched,
     )
 
 
-def ask(task: Task, *, sample: bool) -> tuple[Observed, dict[str, Any]]:
+def ask(task: Task) -> tuple[Observed, dict[str, Any]]:
     """Run the peer process; threads are capped to CPUs ÷ workers, a lone loop may use them all."""
     threads = max(1, available_cpus() // (1 if task.peer == "loop" else task.workers))
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "2"}
     command = [sys.executable, "-m", "benchmarks.peer", json.dumps(asdict(task))]
-    observed = observe(command, environment, Path(task.output).parent, sample=sample)
+    observed = observe(command, environment, Path(task.output).parent, sample=task.watched)
     if observed.exit_code != 0:
         last = "\n".join(observed.errors.strip().splitlines()[-15:])
         raise PeerFailedError(f"{task.peer} failed in case {task.case}, exit_code={observed.exit_code}\n{last}")

@@ -68,7 +68,9 @@ def variant_record(
         "correct": counted[-1].correct if counted else None,
         "pss_peak_bytes": max((run.pss_peak_bytes for run in result.runs), default=0) or None,
         "cpu_s": _median([run.cpu_s for run in counted]),
-        "driver_cpu_us_per_mini_batch": _median([run.driver_cpu_s / mini_batch_count * 1e6 for run in counted]),
+        "driver_cpu_us_per_mini_batch": _median(
+            [run.driver_cpu_s / mini_batch_count * 1e6 for run in result.runs if run.round_number == 0]
+        ),
         "metrics": {},
         "runs": [asdict(run) for run in result.runs],
     }
@@ -99,7 +101,7 @@ def fits(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     fitted = []
     for variant in small["variants"]:
         points = [_point(small, variant)]
-        points += [_point(large, one) for one in large["variants"] if one["peer"] == variant["peer"]]
+        points += [_point(large, one) for one in large["variants"] if one["peer"] == variant["peer"]][:1]
         known = [point for point in points if point is not None]
         if len(known) == 2:
             per_item_s, per_mini_batch_s = fit_cost(small["items"], known)

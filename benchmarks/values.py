@@ -93,6 +93,8 @@ class Task:
     """The file that takes the rows."""
     scratch: str
     """An empty folder for whatever else the run writes."""
+    watched: bool
+    """Whether this is the untimed round, in which the driver's CPU time is measured too."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Run:
     """One run of one variant, measured from outside and inside."""
 
     round_number: int
-    """0 is the first, untimed round, in which memory is measured."""
+    """0 is the first, untimed round, in which memory and the driver's CPU time are measured."""
     seconds: Mapping[str, float]
     cpu_s: float
     """CPU time of the whole tree of processes."""

@@ -27,5 +27,5 @@ def run(task: Task) -> Outcome:
     if task.peer == "batchflow":
         from benchmarks.peers import batchflow
 
-        return batchflow.run_step(task, manifest=True)
+        return batchflow.run_step(task)
     return run_to_file(task, lambda folder: list_manifest(folder)[0])

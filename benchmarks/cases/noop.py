@@ -21,7 +21,7 @@ def scenario(
     item_count = options.mini_batches * 10
     folder = data.numbered_files(options.data, item_count)
     mini_batch_count = -(-item_count // size)
-    chunks = tuple(chunk for chunk in CHUNKS if chunk * options.workers <= mini_batch_count)
+    chunks = tuple(chunk for chunk in CHUNKS if 4 * chunk * options.workers <= mini_batch_count)
     if options.quick:
         chunks = chunks[-2:]
     return Scenario(

@@ -18,7 +18,7 @@ def a_run(round_number, seconds, *, foreign=0.0, complaint=""):
         round_number=round_number,
         seconds={"dispatch": seconds, "command": seconds + 1},
         cpu_s=2.0,
-        driver_cpu_s=0.5,
+        driver_cpu_s=0.5 if round_number == 0 else 7.0,
         foreign_share=foreign,
         pss_peak_bytes=1 << 20 if round_number == 0 else 0,
         complaint=complaint,
