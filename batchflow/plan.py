@@ -55,7 +55,7 @@ class Plan:
         self._ready: list[tuple[int, int]] = []
         self.in_flight_count = 0
         self.succeeded_count = 0
-        self.lost: list[Lost] = []
+        self.lost_count = 0
         self.failed_item_count = 0
         self.succeeded_item_count = 0
         self.short_count = 0
@@ -111,10 +111,9 @@ class Plan:
         if dispatch.attempt < self.policy.attempts_max:
             self._ready.append((dispatch.mini_batch_index, dispatch.attempt + 1))
             return None
-        lost = Lost(dispatch, item_count, failure)
-        self.lost.append(lost)
+        self.lost_count += 1
         self.failed_item_count += item_count
-        return lost
+        return Lost(dispatch, item_count, failure)  # not kept: there may be very many
 
     def returned(self, dispatch: Dispatch) -> None:
         """A worker went away before it began this one: ready again, same attempt, no blame."""
@@ -132,11 +131,11 @@ class Plan:
     @property
     def done(self) -> bool:
         """Every mini-batch has succeeded or failed."""
-        return self.succeeded_count + len(self.lost) == self.mini_batch_count
+        return self.succeeded_count + self.lost_count == self.mini_batch_count
 
     @property
     def failed_mini_batch_count(self) -> int:
-        return len(self.lost) + self.short_count
+        return self.lost_count + self.short_count
 
     def passed_threshold(self) -> str | None:
         """The threshold that has been passed, in words with the numbers, or None."""

@@ -153,8 +153,13 @@ class Steps:
         os.makedirs(folder, exist_ok=True)
         names = [f"{number:05}" for number in range(items)] if isinstance(items, int) else list(items)
         paths = [os.path.join(folder, os.fsencode(one)) for one in names]
-        for path in paths:
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        for path in paths:  # links are made many times faster than files
+            if os.path.lexists(path):
+                continue
+            if path == paths[0]:
+                os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+            else:
+                os.link(paths[0], path)
         return [os.fsdecode(path) for path in sorted(paths)]
 
     def job(self, source: str, *, workers: int = 2, cores: int = 2, **settings: Any) -> ParallelJob:

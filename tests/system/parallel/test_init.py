@@ -124,9 +124,8 @@ def test_a_script_that_cannot_be_used_ends_the_step_at_once(steps: Steps, source
 
 
 def test_an_import_error_of_any_length_is_told(steps: Steps) -> None:
-    source = (
-        "def f(n):\n    exec(f'{chr(1) * 3000 !r}; f(n - 1)' if n else 'raise ValueError(chr(1) * 10**6)')\n\nf(40)\n"
-    )
+    source = "".join(f"def f{number}(): f{number + 1}()  # {chr(1) * 1900}\n" for number in range(40))
+    source += "def f40(): raise ValueError(chr(1) * 10**6)\nf0()\n"
     message = steps.run(source).message(EntryScriptError)
     assert "cannot be imported: ValueError: \x01\x01" in message
 
