@@ -103,7 +103,7 @@ def imported_rooms(path: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             start = ".".join([*base, *([node.module] if node.module else [])])
-            names = [f"{start}.{alias.name}" for alias in node.names]
+            names = [f"{start}.{alias.name}" for alias in node.names if not alias.name.startswith("__")]
         elif isinstance(node, ast.Call) and called_name(node) in ("import_module", "__import__") and node.args:
             first = node.args[0]
             names = [first.value] if isinstance(first, ast.Constant) and isinstance(first.value, str) else []
@@ -311,6 +311,7 @@ def test_an_import_that_goes_up_is_seen(path, text, complaint):
         ("batchflow/pool/pool.py", "from batchflow.model import Failure\nimport batchflow.errors\nimport os"),
         ("batchflow/cli/main.py", "def f():\n    from batchflow import errors, _core"),
         ("batchflow/pool/pool.py", "import batchflow\nbatchflow.__file__"),
+        ("batchflow/cli/main.py", "def f():\n    from batchflow import __version__"),
         ("batchflow/__init__.py", "from batchflow.cli import main"),
     ],
 )
