@@ -38,8 +38,8 @@ LAYERS = {
     "cli": 7,
     "__main__": 8,
 }
-FACE_LAYER = 8
-"""``batchflow/__init__.py``, the Python face: above everything, imported by nothing below it."""
+FACE_LAYER = 6
+"""``batchflow/__init__.py``, the Python face: above the runner, below the command line."""
 
 PRINTING = ("batchflow/cli/", "batchflow/__main__.py")
 SHELL = ("batchflow/runner/steps.py",)
@@ -295,6 +295,7 @@ def test_every_room_has_a_layer():
         ("batchflow/plan.py", "import batchflow\nbatchflow.run()", "plan (layer 2) imports batchflow"),
         ("batchflow/data/names.py", "from ..pool import pool", "data (layer 2) imports pool"),
         ("batchflow/data/names.py", "import importlib\nimportlib.import_module('batchflow.pool')", "imports pool"),
+        ("batchflow/__init__.py", "from batchflow.cli import main", "batchflow (layer 6) imports cli"),
         ("batchflow/errors.py", "if TYPE_CHECKING:\n    from batchflow.model import Receipt", "errors (layer 0)"),
         ("batchflow/cli/main.py", "import batchflow.attic.things", "batchflow.attic has no layer"),
     ],
@@ -312,7 +313,8 @@ def test_an_import_that_goes_up_is_seen(path, text, complaint):
         ("batchflow/cli/main.py", "def f():\n    from batchflow import errors, _core"),
         ("batchflow/pool/pool.py", "import batchflow\nbatchflow.__file__"),
         ("batchflow/cli/main.py", "def f():\n    from batchflow import __version__"),
-        ("batchflow/__init__.py", "from batchflow.cli import main"),
+        ("batchflow/cli/main.py", "from batchflow import run"),
+        ("batchflow/__init__.py", "from batchflow.runner import face"),
     ],
 )
 def test_an_import_that_goes_down_or_stays_is_allowed(path, text):
