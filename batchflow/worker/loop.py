@@ -81,11 +81,12 @@ def gpu_environment(worker: int, gpus_per_worker: int, visible: str | None) -> d
             count = 0
         devices = [str(device) for device in range(count)]
     else:
-        devices = [device for device in visible.split(",") if device.strip()]
+        devices = [device.strip() for device in visible.split(",") if device.strip()]
     if not devices:
         return {}
     first = worker * gpus_per_worker
-    return {"CUDA_VISIBLE_DEVICES": ",".join(devices[(first + k) % len(devices)] for k in range(gpus_per_worker))}
+    share = dict.fromkeys(devices[(first + k) % len(devices)] for k in range(gpus_per_worker))
+    return {"CUDA_VISIBLE_DEVICES": ",".join(share)}  # none twice: CUDA takes that for an error
 
 
 _as_json = json.JSONEncoder().encode  # the script may replace json.dumps

@@ -1,0 +1,157 @@
+"""What the user reads when a step ends badly: the cause first, then where, then what to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchflow._core import Channel, Port
+from batchflow.model import Dispatch, Failure, Shortfall, WorkerExit
+from batchflow.parallel import messages
+from batchflow.plan import Lost
+from batchflow.pool.events import LoadedLate, WorkerDied
+from batchflow.pool.pool import Slot
+from batchflow.pool.watch import Watch
+
+SCRIPT = Path("/w/score.py")
+DESCRIPTION = {"error_type": "OSError", "message": "no model", "traceback": ""}
+TRACEBACK = 'Traceback (most recent call last):\n  File "/w/score.py", line 3, in run\nOSError: no model\n'
+
+
+class Books:
+    """What ``aborted`` asks the outcomes for."""
+
+    def __init__(self, *, lost: Lost | None = None, shortfall: Shortfall | None = None, items: int = 3) -> None:
+        self.first_lost = lost
+        self.first_shortfall = shortfall
+        self._items = items
+
+    def items(self, index: int) -> list[str]:
+        return [f"/in/{index}-{number}" for number in range(self._items)]
+
+
+def lost(**values: Any) -> Lost:
+    defaults: dict[str, Any] = {"kind": "exception", "error_type": "OSError", "message": "no model"}
+    return Lost(Dispatch(4, 3), 3, Failure(Dispatch(4, 3), **(defaults | values)))
+
+
+def death(tail: str, **values: Any) -> WorkerDied:
+    how = WorkerExit(3, 1, 42, **({"signal": 9, "exit_code": None} | values))
+    return WorkerDied(3, Channel(), how, False, True, False, False, 0, tail, "")
+
+
+def aborted(books: Any) -> list[str]:
+    return messages.aborted("too many", books, Path("/s/failed.jsonl")).splitlines()
+
+
+def test_a_threshold_shows_the_first_failure_with_its_traceback() -> None:
+    assert aborted(Books(lost=lost(traceback=TRACEBACK))) == [
+        "too many",
+        "first failure: mini_batch_index=4, attempt=3, /in/4-0 and 2 more",
+        *TRACEBACK.splitlines(),
+        "all failed items: /s/failed.jsonl",
+    ]
+
+
+def test_without_a_traceback_the_error_stands_alone() -> None:
+    assert aborted(Books(lost=lost(), items=1)) == [
+        "too many",
+        "first failure: mini_batch_index=4, attempt=3, /in/4-0",
+        "OSError: no model",
+        "all failed items: /s/failed.jsonl",
+    ]
+
+
+def test_a_traceback_that_does_not_name_the_error_is_followed_by_it() -> None:
+    lines = aborted(Books(lost=lost(traceback='  File "/w/score.py", line 3 in run', message="too long")))
+    assert lines[2:4] == ['  File "/w/score.py", line 3 in run', "OSError: too long"]
+
+
+def test_the_last_output_of_a_dead_worker_is_shown() -> None:
+    tail = "\n".join(f"line {number}" for number in range(12))
+    lines = aborted(Books(lost=lost(output_tail=tail)))
+    assert lines[3:] == [
+        "last output of the worker:",
+        *(f"  line {number}" for number in range(2, 12)),
+        "all failed items: /s/failed.jsonl",
+    ]
+
+
+def test_a_shortfall_is_shown_when_nothing_failed() -> None:
+    assert aborted(Books(shortfall=Shortfall(4, 1, 2, 8))) == [
+        "too many",
+        "first shortfall: mini_batch_index=4, run() returned 2 elements, missing_count=8",
+        "all failed items: /s/failed.jsonl",
+    ]
+    assert aborted(Books()) == ["too many", "all failed items: /s/failed.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            messages.load_failed(SCRIPT, DESCRIPTION),
+            "the entry script cannot be used: /w/score.py\nOSError: no model",
+        ),
+        (
+            messages.init_failed(3, DESCRIPTION | {"traceback": TRACEBACK}),
+            f"init() failed 3 times in a row\n{TRACEBACK.rstrip()}",
+        ),
+        (
+            messages.loaded_late(LoadedLate(3, "torch"), SCRIPT),
+            "importing score.py started 2 threads (it was torch), so each worker imports it for itself; "
+            "start threads in init() to share the import",
+        ),
+        (
+            messages.loaded_late(LoadedLate(2, None), SCRIPT),
+            "importing score.py started 1 threads, so each worker imports it for itself; "
+            "start threads in init() to share the import",
+        ),
+        (
+            messages.keep_dying(6, death("bye")),
+            "6 workers died one after another while idle, the last one of signal 9 (SIGKILL)\nits last output:\nbye",
+        ),
+        (
+            messages.keep_dying(6, death("", signal=None, exit_code=3)),
+            "6 workers died one after another while idle, the last one of exit code 3",
+        ),
+        (
+            messages.zygote_died(-9, "", None),
+            "the process that workers are forked from keeps dying, status=-9",
+        ),
+        (
+            messages.zygote_died(3, "bye", SCRIPT),
+            "importing /w/score.py ends the process that does it, status=3\nits last output:\nbye",
+        ),
+        (
+            messages.bad_shutdown(death("a\nb", signal=None, exit_code=70)),
+            "worker 3 ended badly in shutdown(), exit code 70: b",
+        ),
+        (messages.bad_shutdown(death("")), "worker 3 ended badly in shutdown(), signal 9 (SIGKILL)"),
+    ],
+)
+def test_the_words(text: str, expected: str) -> None:
+    assert text == expected
+
+
+def test_a_death_before_readiness_has_the_form_of_a_failure() -> None:
+    assert messages.describe_init_death(death("bye")) == {
+        "error_type": "WorkerDiedError",
+        "message": "worker 3 died before it was ready: signal 9 (SIGKILL), pid=42\nlast output of the worker:\nbye",
+        "traceback": "",
+    }
+
+
+def test_no_progress_says_what_every_living_worker_does() -> None:
+    slots = [Slot(number, Channel(), Watch(10.0), pid=40 + number, asked_for=number != 1) for number in range(3)]
+    slots[0].channel.run(5, 2, 0, 1)
+    Port(slots[0].channel.fd, -1, 1).take()
+    slots[0].watch.look("x", 0.0)
+    slots[0].watch.look("x", 7.0)
+    assert messages.no_progress(1.5, slots).splitlines() == [
+        "nothing was completed for progress_update_timeout=1.5 s",
+        "worker 0, pid=40: running, mini_batch_index=5, attempt=2 for 7 s",
+        "worker 2, pid=42: starting for 0 s",
+    ]
