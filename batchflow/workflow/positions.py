@@ -48,7 +48,7 @@ class _Walk:
                 self._table(child, prefix)
 
     def _pair(self, node: tree_sitter.Node, prefix: Loc) -> None:
-        value = next((one for one in reversed(node.children) if one.is_named and one.type != "ERROR"), node)
+        value = next((one for one in reversed(node.children) if _is_value(one)), node)
         loc = self._key(node.children[0], prefix, (value.start_byte, value.end_byte))
         self._value(value, loc)
 
@@ -56,7 +56,7 @@ class _Walk:
         if node.type == "inline_table":
             self._table(node, loc)
         elif node.type == "array":
-            named = [one for one in node.children if one.is_named and one.type not in ("comment", "ERROR")]
+            named = [one for one in node.children if _is_value(one)]
             for index, one in enumerate(named):
                 span = (one.start_byte, one.end_byte)
                 element: Loc = (*loc, index)
@@ -112,6 +112,11 @@ class _Walk:
             loc: ((characters[key[0]], characters[key[1]]), (characters[value[0]], characters[value[1]]))
             for loc, (key, value) in self._spans.items()
         }
+
+
+def _is_value(node: tree_sitter.Node) -> bool:
+    """Whether a child of a pair or an array can be its value; the comment behind a value is a child as well."""
+    return node.is_named and node.type not in ("comment", "ERROR")
 
 
 def _key_parts(node: tree_sitter.Node) -> list[tree_sitter.Node]:

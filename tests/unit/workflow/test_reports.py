@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from unit.workflow.workflow_files import PARALLEL, STEP, refused
 
 
@@ -96,3 +97,26 @@ def test_a_thousand_errors_are_counted_and_not_all_shown(tmp_path: Path) -> None
 def test_newer_toml_syntax_does_not_move_the_position(tmp_path: Path) -> None:
     text = "[params]\nx = {\n  default = 1,\n  mim = 0,\n}\n" + STEP
     assert refused(tmp_path, text).diagnostics[0].position.line == 4  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("line", "marked"),
+    [
+        ('call = "tasks:gone"{}', '"tasks:gone"'),
+        ("call = 'tasks:gone'{}", "'tasks:gone'"),
+        ('parallel = {{ entry_script = "god.py" }}{}', '"god.py"'),
+        ('parallel = {{ entry_script = "score.py", mini_batch_size = "5" }}{}', '"5"'),
+        ("parallel.arguments = [{}\n'--n', 1]", "1"),
+        ("parallel.arguments = ['--n', 1{}\n]", "1"),
+        ("parallel.entry_script = 3{}", "3"),
+    ],
+)
+@pytest.mark.parametrize("comment", ["", "  # what it does", '# "é" = 1'])
+def test_a_comment_behind_a_value_does_not_take_its_place(line: str, comment: str, marked: str, tmp_path: Path) -> None:
+    text = "[steps.a]\ninputs = { x = 'data/' }\noutputs = { y = 'y.csv' }\n" + line.format(comment) + "\n"
+    found = {
+        text.splitlines()[one.position.line - 1][one.position.column - 1 :][: one.position.length]
+        for one in refused(tmp_path, text).diagnostics
+        if one.position
+    }
+    assert marked in found
