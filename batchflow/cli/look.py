@@ -11,16 +11,16 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from batchflow.cli.arguments import Arguments
 from batchflow.cli.backend import Backend
 from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree, json_text
-from batchflow.cli.plans import JSON_VERSION, list_json, list_lines, position_json, step_json
+from batchflow.cli.plans import JSON_VERSION, list_json, list_lines, step_json
 from batchflow.cli.streams import write_data
 from batchflow.cli.text import count, duration, one_line, short_path
-from batchflow.errors import ResourceError, WorkflowError
-from batchflow.text import redact, safe_text
+from batchflow.errors import ResourceError
+from batchflow.text import safe_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,35 +40,13 @@ def load(arguments: Arguments, backend: Backend) -> Workflow:
 
 
 def check(arguments: Arguments, backend: Backend) -> int:
-    if not arguments.json:
-        workflow = load(arguments, backend)
+    workflow = load(arguments, backend)
+    if arguments.json:
+        write_data(json_text({"version": JSON_VERSION, "ok": True, "workflow": str(workflow.path)}))
+    else:
         steps = count(len(workflow.steps), "step")
         write_data(f"{short_path(workflow.path, Path.cwd())}: {steps}, no problems")
-        return 0
-    try:
-        workflow = load(arguments, backend)
-    except WorkflowError as error:
-        write_data(json_text({"version": JSON_VERSION, "ok": False} | problems_json(error)))
-        return error.exit_code
-    write_data(json_text({"version": JSON_VERSION, "ok": True, "workflow": str(workflow.path)}))
     return 0
-
-
-def problems_json(error: WorkflowError) -> dict[str, Any]:
-    """The whole report, and each problem with its place if the error knows them."""
-    from batchflow.workflow.diagnostics import WorkflowFileError
-
-    problems = [
-        {
-            "code": one.code,
-            "message": one.message,
-            "hint": one.hint,
-            "origin": one.origin,
-            "position": None if one.position is None else position_json(one.position),
-        }
-        for one in (error.diagnostics if isinstance(error, WorkflowFileError) else ())
-    ]
-    return {"problems": problems, "report": redact(str(error))}
 
 
 def list_steps(arguments: Arguments, backend: Backend) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shlex
@@ -52,6 +53,7 @@ def _main(words: list[str], backend: Backend | None) -> int:
     from batchflow.errors import BatchflowError, ResourceError
 
     continues: str | None = None
+    problem: BaseException
     try:
         arguments = parse(words)
         if arguments.help is not None:
@@ -61,22 +63,35 @@ def _main(words: list[str], backend: Backend | None) -> int:
             continues = typed_command(words)
         return _verb(arguments, backend, typed_command(words))
     except BatchflowError as error:
+        problem, code = error, error.exit_code
         # Nothing continues after a mistake in the command line or the file: it has to be corrected first.
-        lines = error_lines(error, continues if error.exit_code not in (2, 3, 6) else None)
-        code = error.exit_code
+        lines = error_lines(error, continues if code not in (2, 3, 6) else None)
     except (OSError, MemoryError) as error:
         number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno
         if number in _MACHINE_ERRNOS:
-            lines = error_lines(ResourceError(f"the machine gave out: {error or 'out of memory'}"), continues)
-            code = ResourceError.exit_code
+            problem, code = ResourceError(f"the machine gave out: {error or 'out of memory'}"), ResourceError.exit_code
+            lines = error_lines(problem, continues)
         else:
-            lines, code = bug_lines(error, continues), 5
+            problem, lines, code = error, bug_lines(error, continues), 5
     except Exception as error:
-        lines, code = bug_lines(error, continues), 5
+        problem, lines, code = error, bug_lines(error, continues), 5
     screen = standard_error()
     for line in lines:
         screen.line(line)
+    if "--json" in words[: words.index("--") if "--" in words else None]:
+        _write_error(problem, code)
     return code
+
+
+def _write_error(problem: BaseException, code: int) -> None:
+    """A program that asked for JSON gets JSON, also when the command line itself was wrong."""
+    from batchflow.cli.graph import json_text
+    from batchflow.cli.problems import error_json
+    from batchflow.errors import ResourceError
+
+    # That standard output cannot be written may be the very problem.
+    with contextlib.suppress(ResourceError):
+        write_data(json_text(error_json(problem, code)))
 
 
 def _verb(arguments: Arguments, backend: Backend | None, command: str) -> int:

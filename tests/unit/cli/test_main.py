@@ -24,6 +24,8 @@ from batchflow.errors import (
 )
 from batchflow.model import StepFinished, StepStarted
 from batchflow.runner.values import RunRecord, StepRecord
+from batchflow.workflow import Diagnostic, WorkflowFileError
+from batchflow.workflow.values import Position
 
 
 @pytest.fixture(autouse=True)
@@ -208,18 +210,72 @@ def test_every_reading_verb_speaks_json(verb: str, tmp_path: Path, capsys: pytes
     assert json.loads(capsys.readouterr().out)["version"] == 1
 
 
-def test_check_gives_problems_as_json(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("verb", ["check", "run", "plan", "run -n", "list", "dag", "status"])
+def test_every_verb_gives_problems_as_json(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rooms = FakeRooms(tmp_path)
-    report = "error[BF012]: unknown key"
+    position = Position(tmp_path / "workflow.toml", 2, 8, 3)
+    report = "error[BF012]: unknown key\n\nerror[BF024]: expected KEY=VALUE"
+    diagnostics = (
+        Diagnostic("BF012", "unknown key", position, "did you mean `run`?"),
+        Diagnostic("BF024", "expected KEY=VALUE", origin="--set bad"),
+    )
 
     def load(*arguments: object) -> Any:
-        raise WorkflowError(report)
+        raise WorkflowFileError(report, diagnostics)
 
     monkeypatch.setattr(rooms, "load", load)
-    assert main(["check", "--json"], rooms) == 3
-    assert json.loads(capsys.readouterr().out) == {"version": 1, "ok": False, "problems": [], "report": report}
+    assert main([*verb.split(), "--json"], rooms) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {
+        "version": 1,
+        "ok": False,
+        "error": {"type": "WorkflowFileError", "message": "unknown key (and 1 more)", "hint": None, "exit_code": 3},
+        "problems": [
+            {
+                "code": "BF012",
+                "message": "unknown key",
+                "hint": "did you mean `run`?",
+                "origin": None,
+                "position": {"path": str(tmp_path / "workflow.toml"), "line": 2, "column": 8, "length": 3},
+            },
+            {
+                "code": "BF024",
+                "message": "expected KEY=VALUE",
+                "hint": None,
+                "origin": "--set bad",
+                "position": None,
+            },
+        ],
+        "report": report,
+    }
+    assert err == report + "\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (RefusedError("held by https://me:pw@host", hint="wait"), 6, "held by https://***@host"),
+        (OSError(errno.ENOSPC, "No space left"), 4, "the machine gave out: [Errno 28] No space left"),
+        (KeyError("lost"), 5, "'lost'"),
+    ],
+)
+def test_any_error_before_there_is_a_record_is_json_too(
+    error: BaseException, code: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--json"], FakeRooms(tmp_path, error=error)) == code
+    found = json.loads(capsys.readouterr().out)
+    assert found["error"]["message"] == message
+    assert found["error"]["exit_code"] == code
+    assert found["problems"] == []
+
+
+def test_a_wrong_command_line_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--json", "--cores", "none"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "UsageError"
+    assert main(["run", "--cores", "none", "--", "--json"]) == 2
+    assert capsys.readouterr().out == ""
 
 
 def test_the_schema_goes_to_a_file_or_says_why_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,52 @@
+"""An error that ended a command, as the JSON object that ``--json`` prints instead of a result.  Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batchflow.cli.plans import JSON_VERSION, position_json
+from batchflow.errors import BatchflowError
+from batchflow.text import redact
+
+if TYPE_CHECKING:
+    from batchflow.workflow.diagnostics import Diagnostic
+
+
+def error_json(error: BaseException, exit_code: int) -> dict[str, Any]:
+    """Its type, message, hint and exit code; ``problems`` has each fault of a workflow file with its place.
+
+    ``report`` is what a person is shown.
+    """
+    problems: tuple[Diagnostic, ...] = getattr(error, "diagnostics", ())
+    report = redact(str(error))
+    hint = error.hint if isinstance(error, BatchflowError) else None
+    return {
+        "version": JSON_VERSION,
+        "ok": False,
+        "error": {
+            "type": type(error).__name__,
+            "message": _message(problems) or report,
+            "hint": None if hint is None else redact(hint),
+            "exit_code": exit_code,
+        },
+        "problems": [_problem_json(one) for one in problems],
+        "report": report,
+    }
+
+
+def _message(problems: tuple[Diagnostic, ...]) -> str:
+    """One line for all of them, empty without any."""
+    if not problems:
+        return ""
+    first = redact(problems[0].message)
+    return first if len(problems) == 1 else f"{first} (and {len(problems) - 1} more)"
+
+
+def _problem_json(problem: Diagnostic) -> dict[str, Any]:
+    return {
+        "code": problem.code,
+        "message": problem.message,
+        "hint": problem.hint,
+        "origin": problem.origin,
+        "position": None if problem.position is None else position_json(problem.position),
+    }
