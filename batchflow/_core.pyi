@@ -217,7 +217,7 @@ class Channel:
         """The worker shall wake a sleeping driver when no more than so many requests are left to it."""
 
     def go_to_sleep(self) -> bool:
-        """Say that the driver is about to sleep; False if there is something to drain: then do not sleep."""
+        """Say that the driver is about to sleep; False if this worker has answers and needs it: then do not sleep."""
 
     def get_up(self) -> None:
         """Say that the driver is awake."""

@@ -140,10 +140,10 @@ cdef class Port:
             bf_publish(&self.completion)
             data += record.payload_size
             left -= record.payload_size
-        # Wake a sleeping driver only when it is needed: little left to do, little room left, or news that cannot wait.
+        if kind != BF_RESULT:
+            bf_store32(&self.shared.urgent, 1)
         remaining = bf_load_acquire(self.request.tail) - self.request.position
-        if (kind != BF_RESULT or remaining <= self.shared.low_water
-                or self.completion.position - bf_load_acquire(self.completion.head) > self.completion.size / 2):
+        if bf_needs_driver(self.shared, remaining, self.completion.position - bf_load_acquire(self.completion.head)):
             bf_wake_driver(self.shared, self.event_fd)
 
     cdef sleep(self, bf_ring *ring, uint64_t needed):

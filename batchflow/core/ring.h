@@ -8,7 +8,7 @@
  *   384   completion tail    uint64  bytes ever published by the worker
  *   512   completion head    uint64  bytes ever consumed by the driver
  *   640   worker's bed       futex word, worker_sleeping
- *   768   driver's bed       driver_sleeping, low_water
+ *   768   driver's bed       driver_sleeping, urgent, low_water
  *   896   flight recorder    what the worker is doing now, written by the worker
  *   4096  request bytes      [request_size]          sizes are powers of two and whole pages
  *   ...   completion bytes   [completion_size]
@@ -96,6 +96,7 @@ typedef struct {
     _Alignas(128) uint32_t worker_word;
     uint32_t worker_sleeping;
     _Alignas(128) uint32_t driver_sleeping;
+    uint32_t urgent;    /* the worker has published what cannot wait; the driver clears it */
     uint64_t low_water; /* the worker wakes the driver when so few request bytes are left */
     _Alignas(128) uint64_t started_sequence; /* 1 + the sequence of the request in hand; 0 before the first */
     uint64_t started_ns;                     /* CLOCK_MONOTONIC */
@@ -251,6 +252,14 @@ static inline void bf_wake_worker(bf_shared *shared) {
         __atomic_fetch_add(&shared->worker_word, 1, __ATOMIC_SEQ_CST);
         bf_futex_wake(&shared->worker_word);
     }
+}
+
+/* May the driver sleep?  Not when the worker would have woken it: little left to do, little room left for answers, or
+ * news.  The driver raises driver_sleeping and fences before it asks, the worker publishes and fences before it looks at
+ * driver_sleeping, so one of the two sees the other. */
+static inline int bf_needs_driver(const bf_shared *shared, uint64_t requests_left, uint64_t answers_waiting) {
+    return bf_load32(&shared->urgent) || requests_left <= shared->low_water ||
+           answers_waiting > shared->completion_size / 2;
 }
 
 /* Worker: wake the driver if it sleeps; an eventfd has no owner and survives any death. */

@@ -26,7 +26,7 @@ cdef extern from "core/channel.h" nogil:
         uint64_t magic, request_size, completion_size, start
         uint32_t version, generation
         uint64_t request_tail, request_head, completion_tail, completion_head
-        uint32_t worker_word, worker_sleeping, driver_sleeping
+        uint32_t worker_word, worker_sleeping, driver_sleeping, urgent
         uint64_t low_water, started_sequence, started_ns
         uint32_t state, pid
     ctypedef struct bf_record:
@@ -70,6 +70,7 @@ cdef extern from "core/channel.h" nogil:
     uint32_t bf_load32(const uint32_t *word)
     void bf_store32(uint32_t *word, uint32_t value)
     void bf_full_fence()
+    int bf_needs_driver(const bf_shared *shared, uint64_t requests_left, uint64_t answers_waiting)
     long bf_futex_wait(uint32_t *word, uint32_t expected)
     uint64_t bf_now_ns()
     uint8_t *bf_reserve(bf_buffer *buffer, uint64_t size)
@@ -289,16 +290,20 @@ cdef class Channel:
         self.channel.shared.low_water = request_count * sizeof(bf_record)
 
     def go_to_sleep(self):
-        """Say that the driver is about to sleep; False if there is something to drain: then do not sleep."""
-        bf_store32(&self.channel.shared.driver_sleeping, 1)
+        """Say that the driver is about to sleep; False if this worker has answers and needs it: then do not sleep."""
+        cdef bf_shared *shared = self.channel.shared
+        bf_store32(&shared.driver_sleeping, 1)
         bf_full_fence()
-        if bf_load_acquire(&self.channel.shared.completion_tail) != self.channel.completion.position:
-            bf_store32(&self.channel.shared.driver_sleeping, 0)
+        cdef uint64_t waiting = bf_load_acquire(&shared.completion_tail) - self.channel.completion.position
+        cdef uint64_t left = self.channel.request.position - bf_load_acquire(&shared.request_head)
+        if waiting and bf_needs_driver(shared, left, waiting):
+            bf_store32(&shared.driver_sleeping, 0)
             return False
         return True
 
     def get_up(self):
-        """Say that the driver is awake."""
+        """Say that the driver is awake, and will drain now."""
+        bf_store32(&self.channel.shared.urgent, 0)
         bf_store32(&self.channel.shared.driver_sleeping, 0)
 
     def drain(self):

@@ -51,6 +51,8 @@ class Feeder:
     def fill(self, slots: Sequence[Slot]) -> None:
         """Give every ready worker what it should hold."""
         if not self._plan.ready_count and not self._plan.fresh_count:
+            for slot in slots:
+                slot.channel.set_low_water(0)  # there is nothing more to give: be woken when all is answered
             return
         ready = [slot for slot in slots if slot.ready]
         for slot in ready:
@@ -75,11 +77,11 @@ class Feeder:
     def _fill_fresh(self, slot: Slot, worker_count: int) -> None:
         channel = slot.channel
         depth = depth_for(channel.run_ns, channel.result_count, self._plan.fresh_count, worker_count)
+        channel.set_low_water(depth // 2)
         if channel.in_flight > depth // 2:
             return
         start, stop = self._plan.take_fresh(depth - channel.in_flight)
         if start < stop:
-            channel.set_low_water(depth // 2)
             written = channel.run_range(start, stop, self._mini_batch_size, self._plan.item_count)
             if written != stop - start:
                 raise InternalError(f"a request ring was full, worker={slot.number}")

@@ -173,10 +173,45 @@ def test_a_sleeping_driver_is_woken_when_little_is_left_and_not_before() -> None
         port.publish_result(index, 1, 10, b"", b"")
         with pytest.raises(BlockingIOError):
             os.eventfd_read(event_fd)
+    channel.get_up()
+    assert channel.go_to_sleep() is True, "two answers wait, but the worker has more than one request left"
     port.take()
     port.publish_result(2, 1, 10, b"", b"")
     assert os.eventfd_read(event_fd) == 1
-    assert channel.go_to_sleep() is False, "there is something to drain"
+    assert channel.go_to_sleep() is False, "one is left"
+    assert len(channel.drain()) == 3
+    assert channel.go_to_sleep() is True, "nothing waits"
+    os.close(event_fd)
+
+
+def test_a_driver_does_not_sleep_while_answers_fill_half_the_ring() -> None:
+    channel, port, event_fd = ends(completion_size=PAGE)
+    channel.run_range(0, 10, 10, 100)
+    port.take()
+    port.publish_result(0, 1, 10, b"", bytes(900))
+    assert channel.go_to_sleep() is True
+    port.take()
+    port.publish_result(1, 1, 10, b"", bytes(900))
+    with pytest.raises(BlockingIOError):
+        os.eventfd_read(event_fd)
+    port.take()
+    port.publish_result(2, 1, 10, b"", bytes(900))
+    assert os.eventfd_read(event_fd) == 1
+    assert channel.go_to_sleep() is False
+    os.close(event_fd)
+
+
+def test_a_failure_keeps_the_driver_from_sleeping_until_it_has_looked() -> None:
+    channel, port, event_fd = ends()
+    channel.run_range(0, 9, 10, 90)
+    port.take()
+    port.publish_failure(0, 1, b"{}")
+    assert channel.go_to_sleep() is False
+    channel.get_up()
+    assert len(channel.drain()) == 1
+    port.take()
+    port.publish_result(1, 1, 10, b"", b"")
+    assert channel.go_to_sleep() is True, "that was the failure's news, not the result's"
     os.close(event_fd)
 
 
