@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from batchflow.plan import Plan, Policy
 from batchflow.runner.values import Reason
 from batchflow.workflow.references import readable
 from batchflow.workflow.values import Position, Step, Workflow
@@ -51,6 +52,28 @@ def compare_outputs(old: Mapping[str, Any], new: Mapping[str, Any], step: Step) 
         elif before is not None and before != after:
             reasons.append(Reason("output_changed", name, *states(before, after), output.position))
     return reasons
+
+
+def judge(receipt: Mapping[str, Any], step: Step) -> list[Reason]:
+    """The threshold of today that a past success does not meet, by the counts in its receipt."""
+    settings = step.parallel
+    if settings is None:
+        return []
+    items_in, mini_batches = int(receipt["items_in"]), int(receipt["mini_batches"])
+    policy = Policy(
+        failed_items_limit=settings.error_threshold.limit(items_in),
+        failed_mini_batches_limit=settings.mini_batch_error_threshold.limit(mini_batches),
+        failed_percent_limit=settings.allowed_failed_percent,
+    )
+    past = Plan(mini_batches, items_in, policy)
+    past.take_fresh(mini_batches)
+    past.succeeded(mini_batches, int(receipt["succeeded"]))
+    past.failed_item_count, past.short_count = int(receipt["failed"]), int(receipt["failed_mini_batches"])
+    passed = past.passed_threshold()
+    if passed is None:
+        return []
+    name, _, text = passed.rpartition(": ")
+    return [Reason("threshold", name, None, text, step.key_positions.get(f"parallel.{name}"))]
 
 
 def states(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 from batchflow.errors import JournalError, RefusedError, ResourceError, UsageError
 from batchflow.journal.records import RECORDS_NAME, Attempt, Digest, Records, Success
 from batchflow.runner.code import CodeReader
-from batchflow.runner.freshness import compare, compare_outputs
+from batchflow.runner.freshness import compare, compare_outputs, judge
 from batchflow.runner.signature import Observer, input_is_missing, sign
 from batchflow.runner.values import Reason, RunOptions, StepPlan, WorkflowPlan
 from batchflow.workflow import step_order
@@ -124,7 +124,9 @@ class Planner:
             step, self._workflow, observer=self.observer, code=self.code, upstream=made_by, unknown_inputs=unknown
         )
         found: dict[str, Any] = self.observer.look_at_outputs(step.outputs)
-        return compare(success.signature, now, step, self._workflow) + compare_outputs(success.outputs, found, step)
+        reasons = compare(success.signature, now, step, self._workflow)
+        reasons += compare_outputs(success.outputs, found, step)
+        return reasons if success.receipt is None else reasons + judge(success.receipt, step)
 
     def _unknown_inputs(self, step: Step, waits: bool) -> frozenset[str]:
         """The inputs that a stale step is going to make or may make; those missing otherwise are problems."""

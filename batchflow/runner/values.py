@@ -34,7 +34,7 @@ class Reason:
 
     kinds: ``never_run``, ``forced``, ``failed_before``, ``output_missing``, ``output_changed``, ``input_changed``,
     ``parameter_changed``, ``code_changed``, ``setting_changed``, ``upstream`` (a step it depends on will run),
-    ``no_reuse``.
+    ``no_reuse``, ``threshold`` (more failed in the past success than is tolerated now).
     """
 
     kind: str
@@ -47,6 +47,8 @@ class Reason:
 
     def describe(self) -> str:
         """One line, ``parameter limit: 200 → 500``."""
+        if self.kind == "threshold":
+            return f"{self.name}: {self.new}"
         subject = " ".join(part for part in (self.kind.replace("_", " "), self.name) if part)
         if self.old is None and self.new is None:
             return subject

@@ -131,7 +131,13 @@ class WorkflowRun:
         if not plan.stale:
             self._emit(StepSkipped(step.name))
             success = self._memory.successes[step.name]
-            self._results[step.name] = self._record(step, "up_to_date", 0.0, receipt=receipt_from(success.receipt))
+            receipt = receipt_from(success.receipt)
+            self._results[step.name] = self._record(step, "up_to_date", 0.0, receipt=receipt)
+            if receipt is not None and receipt.failed:
+                text = (
+                    f"{receipt.failed:,} of {receipt.items_in:,} items failed in the run that made what is up to date"
+                )
+                self._emit(Notice(text, step.name))
         elif obstacle is not None:
             self._emit(StepNotRun(step.name, obstacle))
             self._results[step.name] = replace(self._record(step, "not_run", 0.0), error=obstacle)

@@ -14,7 +14,7 @@ from batchflow.model import Event, Receipt
 from batchflow.parallel.values import ParallelJob
 from batchflow.runner import plan_workflow, run_workflow
 from batchflow.runner.values import RunOptions, RunRecord
-from batchflow.workflow.values import ParallelSettings, Workflow
+from batchflow.workflow.values import ParallelSettings, Threshold, Workflow
 
 PREPARE = """\
 import json, sys
@@ -83,7 +83,7 @@ def make_inputs(folder: Path, count: int) -> None:
 
 
 class FakeParallel:
-    """Writes one row for each input file of the first pattern's folder, or raises ``error``."""
+    """Writes one row for each input file of the first pattern's folder, or raises ``error``; one item fails."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -113,7 +113,7 @@ def parallel_flow(folder: Path, **settings: Any) -> Flow:
         arguments=("--log", "${outputs.log}", "--money", "${$}{x}"),
         failed_to="failures",
         receipt_to="receipt",
-        **settings,
+        **{"error_threshold": Threshold(count=1)} | settings,
     )
     outputs = {"rows": "build/rows.csv", "failures": "build/failed.jsonl", "receipt": "build/r.json", "log": "build/l/"}
     return Flow(folder).parallel("predict", keys, inputs={"files": ["in/*"]}, outputs=outputs)

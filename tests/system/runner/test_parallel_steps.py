@@ -16,12 +16,19 @@ from batchflow.model import Event, Notice, Receipt, StepFinished
 from batchflow.parallel.values import ParallelJob
 from batchflow.runner import last_status, plan_workflow, run_workflow
 from batchflow.runner.values import RunOptions
-from batchflow.workflow.values import ParallelSettings, Workflow
+from batchflow.workflow.values import ParallelSettings, Threshold, Workflow
 
 
 def test_a_parameter_that_only_sets_the_workers_changes_nothing(tmp_path: Path) -> None:
     def flow(workers: int) -> Workflow:
-        settings = ParallelSettings(tmp_path / "score.py", tmp_path, "files", append_row_to="rows", workers=workers)
+        settings = ParallelSettings(
+            tmp_path / "score.py",
+            tmp_path,
+            "files",
+            append_row_to="rows",
+            workers=workers,
+            error_threshold=Threshold(count=1),
+        )
         built = Flow(tmp_path, params={"workers": workers})
         built.parallel(
             "predict", settings, inputs={"files": ["in/*"]}, outputs={"rows": "rows.csv"}, params=("workers",)
@@ -76,6 +83,22 @@ def test_a_parallel_step_that_aborts_keeps_its_rows_beside_the_old_output(tmp_pa
     assert (tmp_path / "build/rows.csv").read_text() == "old"
     assert run_workflow(workflow, RunOptions(), run_parallel=FakeParallel()).exit_code == 0
     assert files(tmp_path / "build") == ["failed.jsonl", "r.json", "rows.csv"]
+
+
+def test_a_past_success_is_judged_by_the_thresholds_of_today(tmp_path: Path) -> None:
+    loose, strict = (parallel_flow(tmp_path, error_threshold=Threshold(count=count)).build() for count in (-1, 0))
+    run_workflow(loose, RunOptions(), run_parallel=FakeParallel())
+    events: list[Event] = []
+    again = run_workflow(loose, RunOptions(), on_event=events.append, run_parallel=FakeParallel())
+    assert statuses(again) == {"predict": "up_to_date"}
+    assert Notice("1 of 3 items failed in the run that made what is up to date", "predict") in events
+    (predict,) = plan_workflow(strict, RunOptions()).steps
+    assert [one.kind for one in predict.reasons] == ["threshold"]
+    assert [one.describe() for one in predict.reasons] == ["error_threshold: 1 items failed, 0 are tolerated"]
+    assert last_status(strict)["predict"].status == "done"
+    fake = FakeParallel()
+    assert statuses(run_workflow(strict, RunOptions(), run_parallel=fake)) == {"predict": "done"}
+    assert len(fake.jobs) == 1
 
 
 def test_a_step_that_may_not_be_reused_always_runs(tmp_path: Path) -> None:

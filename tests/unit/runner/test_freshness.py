@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from unit.runner.builders import Flow
 
-from batchflow.runner.freshness import compare, compare_outputs, states
+from batchflow.runner.freshness import compare, compare_outputs, judge, states
 from batchflow.runner.signature import NEVER_STALE, settings_of, settle_code
 from batchflow.workflow.values import ParallelSettings, Position, Threshold
 
@@ -71,6 +71,42 @@ def reasons(tmp_path: Path, **keys: Any) -> list[str]:
 )
 def test_each_change_is_one_reason(tmp_path: Path, changed: dict[str, Any], expected: list[str]) -> None:
     assert reasons(tmp_path, **changed) == expected
+
+
+LOOSE = {"error_threshold": Threshold(count=-1)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, ["error_threshold: 50 items failed, 0 are tolerated"]),
+        ({"error_threshold": Threshold(count=50)}, []),
+        ({"error_threshold": Threshold(percent=16)}, ["error_threshold: 50 items failed, 48 are tolerated"]),
+        ({"error_threshold": Threshold(percent=17)}, []),
+        (LOOSE, []),
+        (LOOSE | {"mini_batch_error_threshold": Threshold(count=5)}, []),
+        (
+            LOOSE | {"mini_batch_error_threshold": Threshold(count=4)},
+            ["mini_batch_error_threshold: 5 mini-batches failed, 4 are tolerated"],
+        ),
+        (
+            LOOSE | {"allowed_failed_percent": 16.0},
+            ["allowed_failed_percent: 16.7 % of the mini-batches failed, 16 % are tolerated"],
+        ),
+    ],
+)
+def test_a_past_success_is_judged_by_the_thresholds_of_now(
+    tmp_path: Path, settings: dict[str, Any], expected: list[str]
+) -> None:
+    receipt = {"items_in": 300, "succeeded": 250, "failed": 50, "mini_batches": 30, "failed_mini_batches": 5}
+    place = Position(tmp_path / "flow.toml", 9, 1)
+    keys = {f"parallel.{name}": place for name in settings} or {"parallel.error_threshold": place}
+    parallel = ParallelSettings(tmp_path / "score.py", tmp_path, "images", **settings)
+    step = Flow(tmp_path).parallel("p", parallel, key_positions=keys).steps["p"]
+    reasons = judge(receipt, step)
+    assert [one.describe() for one in reasons] == expected
+    assert [(one.kind, one.position) for one in reasons] == [("threshold", place)] * len(expected)
+    assert judge(receipt, Flow(tmp_path).run("p", "true").steps["p"]) == []
 
 
 def test_states_of_one_size_differ_by_their_times() -> None:
