@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batchflow import _core
-from batchflow.data.hints import hint_for_no_match, printable
+from batchflow.data.hints import hint_for_no_match, missing_folder, printable
 from batchflow.data.patterns import FilePattern, matcher_below, matches, parse_pattern
 from batchflow.errors import DatasetError
 
@@ -127,4 +127,5 @@ def _no_match(patterns: Sequence[FilePattern], builder: _core.ListingBuilder) ->
     shown = ", ".join(printable(os.fsencode(pattern.text)) for pattern in patterns[:3])
     more = ", …" if len(patterns) > 3 else ""
     hint = hint_for_no_match(patterns, builder.skipped_hidden, builder.skipped_special)
-    return DatasetError(f"0 files match {shown}{more}", hint=hint)
+    missing = missing_folder(patterns)
+    return DatasetError(f"0 files match {shown}{more}{f': {missing}' if missing else ''}", hint=hint)

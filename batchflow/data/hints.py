@@ -5,6 +5,8 @@ Looks at no more than a few thousand names of one folder, and never fails: what 
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -29,14 +31,29 @@ def hint_for_no_match(patterns: Sequence[FilePattern], skipped_hidden: int, skip
     if skipped_special:
         return f"{skipped_special} FIFOs, sockets or devices were passed over; only regular files are items"
     for pattern in patterns:
-        if not Path(os.fsdecode(pattern.root_path)).is_dir():
-            return f"{printable(_nearest_folder(pattern))} is the nearest folder that exists"
+        missing = _first_missing(pattern)
+        if missing is not None:
+            return f"{printable(os.fsencode(missing.parent))} is the nearest folder that exists"
     return next((hint for pattern in patterns if (hint := _what_is_there(pattern.root_path)) is not None), None)
 
 
-def _nearest_folder(pattern: FilePattern) -> bytes:
-    path = Path(os.fsdecode(pattern.root_path))
-    return os.fsencode(next(folder for folder in path.parents if folder.is_dir()))
+def missing_folder(patterns: Sequence[FilePattern]) -> str | None:
+    """Which folder above a pattern's first wildcard does not exist, and which one beside it may have been meant."""
+    missing = next((one for pattern in patterns if (one := _first_missing(pattern)) is not None), None)
+    if missing is None:
+        return None
+    names: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(missing.parent) as entries:
+        names = [entry.name for entry in islice(entries, _LOOKED_AT_MAX) if entry.is_dir()]
+    near = difflib.get_close_matches(missing.name, names, n=1)
+    suggestion = f", did you mean {printable(os.fsencode(near[0]))}?" if near else ""
+    return f"there is no folder {printable(os.fsencode(missing))}{suggestion}"
+
+
+def _first_missing(pattern: FilePattern) -> Path | None:
+    """The outermost folder of the pattern's root that does not exist."""
+    folder = Path(os.fsdecode(pattern.root_path))
+    return next((one for one in reversed((folder, *folder.parents)) if not one.is_dir()), None)
 
 
 def _what_is_there(folder: bytes) -> str | None:

@@ -94,7 +94,7 @@ class Problems:
         """Raise ``WorkflowFileError`` with every fault found so far, in order of position."""
         if not self._findings:
             return
-        documents = {one.document.path: one.document for one in self._findings if one.document is not None}
+        documents = {one.path: one for finding in self._findings if (one := _document_of(finding)) is not None}
         diagnostics = sorted({self._placed(one): None for one in self._findings}, key=_order)
         shown = [_render(one, documents, self.base) for one in diagnostics[:SHOWN_COUNT_MAX]]
         if len(diagnostics) > SHOWN_COUNT_MAX:
@@ -108,6 +108,13 @@ class Problems:
         hint = None if finding.hint is None else safe_text(finding.hint)
         origin = None if finding.origin is None else safe_text(finding.origin)
         return Diagnostic(finding.code, safe_text(finding.message), position, hint, origin)
+
+
+def _document_of(finding: _Finding) -> Document | None:
+    """The document that the fault stands in; a position that is looked up later knows it as well."""
+    from batchflow.workflow.document import DeferredPosition
+
+    return finding.position.document if isinstance(finding.position, DeferredPosition) else finding.document
 
 
 def _order(diagnostic: Diagnostic) -> tuple[bool, str, int, int]:

@@ -74,23 +74,25 @@ class Document:
             (self.overridden[loc[:end]] for end in range(len(loc), 0, -1) if loc[:end] in self.overridden), None
         )
 
-    def deferred(self, loc: Loc) -> Position:
-        """The position of a key, looked up when it is first read."""
-        return DeferredPosition(self, loc)
+    def deferred(self, loc: Loc, part: Literal["key", "value"] = "key") -> Position:
+        """The position of a key or a value, looked up when it is first read."""
+        return DeferredPosition(self, loc, part)
 
 
 class DeferredPosition(Position):
     """A position that is not looked up before someone reads it."""
 
-    def __init__(self, document: Document, loc: Loc) -> None:
+    document: Document
+
+    def __init__(self, document: Document, loc: Loc, part: Literal["key", "value"]) -> None:
         object.__setattr__(self, "path", document.path)
-        object.__setattr__(self, "_document", document)
+        object.__setattr__(self, "document", document)
         object.__setattr__(self, "_loc", loc)
+        object.__setattr__(self, "_part", part)
 
     @functools.cached_property
     def _found(self) -> Position:
-        document: Document = self.__dict__["_document"]
-        return document.locate(self.__dict__["_loc"], "key")
+        return self.document.locate(self.__dict__["_loc"], self.__dict__["_part"])
 
     @property
     def line(self) -> int:

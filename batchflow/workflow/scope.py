@@ -12,7 +12,16 @@ from batchflow.workflow.diagnostics import Problems, did_you_mean
 from batchflow.workflow.document import Document, Loc
 from batchflow.workflow.references import Reference, Unclosed
 from batchflow.workflow.shell import FORBIDDEN, ShellScanner, quote_at
-from batchflow.workflow.values import FileDataset, Input, Model, Output, Parameter, ParameterValue, escape_pattern
+from batchflow.workflow.values import (
+    FileDataset,
+    Input,
+    Model,
+    Output,
+    Parameter,
+    ParameterValue,
+    Position,
+    escape_pattern,
+)
 
 IN_DECLARATIONS = frozenset({"params", "workflow"})
 IN_INPUTS = IN_DECLARATIONS | {"steps", "datasets", "models"}
@@ -66,6 +75,8 @@ class Files:
     patterns: tuple[str, ...]
     is_dataset: bool
     producer: str | None = None
+    position: Position | None = None
+    """Where a dataset's ``files`` stand."""
 
 
 DeclaredT = TypeVar("DeclaredT")
@@ -237,7 +248,8 @@ class Filler:
             files = None if model is None else Files((str(model.path),), False)
         else:
             dataset = self._declared(scope.datasets, name, "no dataset", reference, loc)
-            files = None if dataset is None else Files(dataset.patterns, True)
+            position = scope.document.deferred(("datasets", name, "files"), "value")
+            files = None if dataset is None else Files(dataset.patterns, True, position=position)
         if files is not None:
             self._add_use(reference, files, (reference.namespace, name), loc)
         return files
@@ -267,7 +279,7 @@ class Filler:
         if "inputs" in self._allowed:
             name = ".".join(reference.parts)
             kind: Literal["path", "dataset"] = "dataset" if files.is_dataset else "path"
-            position = self._scope.document.deferred(loc)
+            position = files.position or self._scope.document.deferred(loc)
             self._uses.inputs[name] = Input(name, kind, files.patterns, files.producer, position)
 
     def _declared(

@@ -81,6 +81,7 @@ class Input:
     producer: str | None
     """The step whose output this is, if any."""
     position: Position
+    """Of the input; of the dataset's ``files`` if the input is a dataset."""
 
     @property
     def listing_patterns(self) -> tuple[str, ...]:

@@ -268,6 +268,22 @@ def test_hints(tmp_path: Path, made: str, pattern: str, hint: str) -> None:
     assert (caught.value.hint or "").startswith(hint.format(root=tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("dta/*.txt", "0 files match {root}/dta/*.txt: there is no folder {root}/dta, did you mean data?"),
+        ("dta/deep/x.txt", "0 files match {root}/dta/deep/x.txt: there is no folder {root}/dta, did you mean data?"),
+        ("data/2024/**", "0 files match {root}/data/2024/**: there is no folder {root}/data/2024"),
+        ("data/*.png", "0 files match {root}/data/*.png"),
+    ],
+)
+def test_a_missing_folder_is_named_with_the_one_that_may_be_meant(tmp_path: Path, pattern: str, message: str) -> None:
+    touch(tmp_path, "data/a.txt", "zzz/b")
+    with pytest.raises(DatasetError) as caught:
+        list_files([f"{tmp_path}/{pattern}"])
+    assert caught.value.message == message.format(root=tmp_path)
+
+
 def test_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="0 files match") as caught:
         list_files([f"{tmp_path}/"])

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from unit.workflow.workflow_files import PARALLEL, STEP, refused
+from unit.workflow.workflow_files import PARALLEL, STEP, load, refused
+
+from batchflow.workflow import WorkflowFileError
+from batchflow.workflow.diagnostics import Problems
 
 
 def test_the_report_shows_the_line_a_caret_and_a_suggestion(tmp_path: Path) -> None:
@@ -120,3 +123,24 @@ def test_a_comment_behind_a_value_does_not_take_its_place(line: str, comment: st
         if one.position
     }
     assert marked in found
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "[datasets.d]\nfiles = 'dta/*.txt'  # all\n" + STEP + "inputs = { x = '${datasets.d}' }\n",
+            [" --> workflow.toml:2:9", "  |", "2 | files = 'dta/*.txt'  # all", "  |         ^^^^^^^^^^^"],
+        ),
+        (
+            STEP + "inputs = { x = 'dta/*.txt' }\n",
+            [" --> workflow.toml:3:12", "  |", "3 | inputs = { x = 'dta/*.txt' }", "  |            ^"],
+        ),
+    ],
+)
+def test_a_fault_that_is_found_later_is_shown_with_its_line_too(text: str, shown: list[str], tmp_path: Path) -> None:
+    problems = Problems(tmp_path)
+    problems.add("BF050", "0 files match", position=load(tmp_path, text).steps["a"].inputs["x"].position)
+    with pytest.raises(WorkflowFileError) as caught:
+        problems.raise_if_any()
+    assert str(caught.value).splitlines() == ["error[BF050]: 0 files match", *shown]
