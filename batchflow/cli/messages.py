@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchflow.cli.text import count, duration, one_line, short_path, signal_label
-from batchflow.errors import BatchflowError, InternalError, WorkflowError
+from batchflow.errors import BatchflowError, InternalError, InterruptedRunError, WorkflowError
 from batchflow.model import Event, Notice, StepFailed, StepFinished, StepNotRun, StepSkipped, StepStarted
 from batchflow.text import safe_text
 
@@ -43,7 +43,10 @@ def event_line(event: Event) -> str | None:
         items = "" if receipt is None else f", {count(receipt.items_in, 'item')}, {receipt.failed:,} failed"
         return f"{safe_text(event.step)}: done in {duration(event.elapsed_s)}{items}"
     if isinstance(event, StepFailed):
-        return f"{safe_text(event.step)}: failed after {duration(event.elapsed_s)}: {one_line(event.message)}"
+        after = f"after {duration(event.elapsed_s)}"
+        if is_interruption(event):
+            return f"{safe_text(event.step)}: stopped {after}, before it was finished"
+        return f"{safe_text(event.step)}: failed {after}: {one_line(event.message)}"
     if isinstance(event, StepNotRun):
         return f"{safe_text(event.step)}: not run ({one_line(event.reason)})"
     if isinstance(event, Notice):
@@ -51,6 +54,11 @@ def event_line(event: Event) -> str | None:
             f"{safe_text(event.step)}: {one_line(event.message)}" if event.step else f"note: {one_line(event.message)}"
         )
     return None
+
+
+def is_interruption(event: Event) -> bool:
+    """Whether a step did not end by itself: somebody stopped the run."""
+    return isinstance(event, StepFailed) and event.error_type == InterruptedRunError.__name__
 
 
 def wanted(event: Event, verbosity: int) -> bool:
@@ -65,7 +73,7 @@ def wanted(event: Event, verbosity: int) -> bool:
 def event_style(event: Event) -> str:
     """The colour of the line of ``event``, as rich names it."""
     if isinstance(event, StepFailed):
-        return "red"
+        return "yellow" if is_interruption(event) else "red"
     if isinstance(event, StepFinished):
         return "green"
     return "yellow" if isinstance(event, (Notice, StepNotRun)) else "default"
@@ -143,16 +151,16 @@ def _with_status(record: RunRecord, status: str) -> list[StepRecord]:
 
 def _tally(record: RunRecord, failed: str = "failed") -> str:
     """``1 step failed, 1 not run, 2 done``; ``failed`` is what a step is called that began and did not succeed."""
-    tally = [
-        (label, len(_with_status(record, status)))
-        for status, label in (
-            ("failed", failed),
-            ("not_run", "not run"),
-            ("done", "done"),
-            ("up_to_date", "up to date"),
-        )
-    ]
-    present = [(label, number) for label, number in tally if number]
+    tally: dict[str, int] = {}
+    for status, label in (
+        ("failed", failed),
+        ("interrupted", "stopped"),
+        ("not_run", "not run"),
+        ("done", "done"),
+        ("up_to_date", "up to date"),
+    ):
+        tally[label] = tally.get(label, 0) + len(_with_status(record, status))
+    present = [(label, number) for label, number in tally.items() if number]
     if not present:
         return "no step was started"
     (first_label, first_number), *others = present

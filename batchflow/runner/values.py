@@ -78,7 +78,8 @@ class WorkflowPlan:
         return tuple(step for step in self.steps if step.stale)
 
 
-StepStatus: TypeAlias = Literal["done", "up_to_date", "failed", "not_run", "running", "never_run"]
+StepStatus: TypeAlias = Literal["done", "up_to_date", "failed", "interrupted", "not_run", "running", "never_run"]
+"""``interrupted``: it did not end by itself, the run was stopped while it ran."""
 
 
 @dataclass(frozen=True)

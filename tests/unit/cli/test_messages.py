@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 from unit.cli.cli_fakes import make_receipt
 
-from batchflow.cli.messages import EndContext, FailedItems, bug_lines, end_lines, error_lines, event_line, wanted
+from batchflow.cli.messages import (
+    EndContext,
+    FailedItems,
+    bug_lines,
+    end_lines,
+    error_lines,
+    event_line,
+    event_style,
+    wanted,
+)
 from batchflow.errors import RefusedError, ResourceError, WorkflowError
 from batchflow.model import (
     Event,
@@ -48,6 +57,10 @@ def step(name: str, status: Any, **more: Any) -> StepRecord:
         (StepFinished("train", 12.3, ()), "train: done in 12 s"),
         (StepFinished("predict", 7.51, (), make_receipt(failed=2)), "predict: done in 7.5 s, 10,000 items, 2 failed"),
         (StepFailed("train", 3, "ValueError", "bad\x1b\nmore"), "train: failed after 3.0 s: bad\\x1b"),
+        (
+            StepFailed("train", 4.1, "InterruptedRunError", "stopped by signal 2 after the mini-batches in flight"),
+            "train: stopped after 4.1 s, before it was finished",
+        ),
         (StepNotRun("evaluate", "predict failed"), "evaluate: not run (predict failed)"),
         (Notice("one\nforged: line"), "note: one"),
         (Notice("fewer workers", "predict"), "predict: fewer workers"),
@@ -130,8 +143,17 @@ def test_a_failure_ends_with_its_cause_and_the_command_that_continues() -> None:
     ]
 
 
-def test_an_interrupted_run_says_by_what_and_how_to_continue() -> None:
-    stopped = record(143, step("prepare", "done"), step("predict", "failed"), step("evaluate", "not_run"))
+def test_a_step_that_was_stopped_is_no_failure() -> None:
+    stopped = StepFailed("train", 4.1, "InterruptedRunError", "stopped by signal 2")
+    failed = StepFailed("train", 4.1, "ValueError", "bad")
+    assert [event_style(one) for one in (stopped, failed)] == ["yellow", "red"]
+    ended = record(1, step("a", "failed", error="bad"), step("b", "interrupted"))
+    assert end_lines(ended, EndContext(COMMAND, W))[0] == "failed in 41 s: 1 step failed, 1 stopped"
+
+
+@pytest.mark.parametrize("status", ["interrupted", "failed"])
+def test_an_interrupted_run_says_by_what_and_how_to_continue(status: str) -> None:
+    stopped = record(143, step("prepare", "done"), step("predict", status), step("evaluate", "not_run"))
     assert end_lines(stopped, EndContext(COMMAND, W)) == [
         "stopped by SIGTERM after 41 s: 1 step stopped, 1 not run, 1 done",
         f"to continue: {COMMAND}",
