@@ -188,6 +188,7 @@ class Caller:
         """End every process, at once.  In a process forked from the caller it does nothing: they are not its own."""
         if self._pid == os.getpid():
             self._pool.close()
+            self._pool.slots.clear()  # and with them the memory of the rings, however long this object is kept
 
     # Calls
 

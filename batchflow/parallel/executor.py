@@ -173,7 +173,9 @@ class _Engine:
             _finish(future, result, None)
 
     def _fail_all(self, error: BaseException) -> None:
-        if not isinstance(error, BatchflowError):
+        if isinstance(error, BatchflowError):
+            error.__traceback__ = None  # only our frames, and they hold the memory of the rings
+        else:
             cause = InternalError(f"the pool's thread ended: {type(error).__name__}: {error}")
             cause.__cause__, error = error, cause
         with self._lock:

@@ -1,4 +1,4 @@
-"""The books of ``Caller``: what is sent, to whom, and who is to blame; over real rings, with workers played by the test."""
+"""The books of ``Caller``: what is sent, to whom, who is to blame; real rings, workers played by the test."""
 
 from __future__ import annotations
 
@@ -295,6 +295,7 @@ def test_a_worker_that_damages_its_rings_is_killed_and_blamed_once():
     table.answer(0, 5)  # nobody asked for it
     assert table.pump() == []
     assert table.pool.killed == [0]
+    table.answer(0, 0)  # nothing of it is believed any more
     assert table.pump() == []
     assert table.pool.killed == [0]
     table.pool.die(0)
