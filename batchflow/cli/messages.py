@@ -45,7 +45,9 @@ def event_line(event: Event) -> str | None:
     if isinstance(event, StepFailed):
         after = f"after {duration(event.elapsed_s)}"
         if is_interruption(event):
-            return f"{safe_text(event.step)}: stopped {after}, before it was finished"
+            # A parallel step says how far it came: "stopped with 300 of 1,000 items done".
+            what = one_line(event.message) if event.message.startswith("stopped ") else "stopped"
+            return f"{safe_text(event.step)}: {what} {after}"
         return f"{safe_text(event.step)}: failed {after}: {one_line(event.message)}"
     if isinstance(event, StepNotRun):
         return f"{safe_text(event.step)}: not run ({one_line(event.reason)})"

@@ -58,8 +58,12 @@ def step(name: str, status: Any, **more: Any) -> StepRecord:
         (StepFinished("predict", 7.51, (), make_receipt(failed=2)), "predict: done in 7.5 s, 10,000 items, 2 failed"),
         (StepFailed("train", 3, "ValueError", "bad\x1b\nmore"), "train: failed after 3.0 s: bad\\x1b"),
         (
-            StepFailed("train", 4.1, "InterruptedRunError", "stopped by signal 2 after the mini-batches in flight"),
-            "train: stopped after 4.1 s, before it was finished",
+            StepFailed("train", 4.1, "InterruptedRunError", "step train was stopped: signal 2 (SIGINT)"),
+            "train: stopped after 4.1 s",
+        ),
+        (
+            StepFailed("predict", 4.1, "InterruptedRunError", "stopped with 300 of 1,000 items done"),
+            "predict: stopped with 300 of 1,000 items done after 4.1 s",
         ),
         (StepNotRun("evaluate", "predict failed"), "evaluate: not run (predict failed)"),
         (Notice("one\nforged: line"), "note: one"),
