@@ -60,8 +60,11 @@ class Listing:
     def mtime_ns(self, item_index: int, /) -> int:
         """Last modification, nanoseconds.  Raises ``ValueError`` without ``has_stat``."""
 
-    def digest(self) -> bytes:
-        """16 bytes over every path, size and time in order: equal exactly for equal items."""
+    def digest(self, relative_to: str | bytes | None = None) -> bytes:
+        """16 bytes over every path, size and time in order: equal exactly for equal items.
+
+        Of paths below the folder ``relative_to`` only what follows it counts, so that the folder can be moved.
+        """
 
 class GlobPattern:
     """The components of one file pattern below its root folder, ready to be fed with names.
@@ -216,8 +219,16 @@ class Channel:
     def set_low_water(self, request_count: int) -> None:
         """The worker shall wake a sleeping driver when no more than so many requests are left to it."""
 
+    @property
+    def is_drained(self) -> bool:
+        """Nothing is published that was not taken."""
+
     def go_to_sleep(self) -> bool:
-        """Say that the driver is about to sleep; False if this worker has answers and needs it: then do not sleep."""
+        """Say that the driver is about to sleep; False if this worker needs it: then do not sleep.
+
+        It is needed when answers wait that the worker would wake it for, and when there is room again for a payload that
+        is half sent.
+        """
 
     def get_up(self) -> None:
         """Say that the driver is awake."""

@@ -7,7 +7,7 @@ from cpython.buffer cimport PyBUF_READ
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, strlen
+from libc.string cimport memcpy, strlen, strncmp
 
 import os
 
@@ -78,7 +78,7 @@ cdef class Listing:
     """The files of a dataset, packed in shared memory: a path, a size and a time for each item.  Immutable."""
 
     cdef bf_listing _listing
-    cdef bytes _digest
+    cdef dict _digests
     cdef readonly uint64_t skipped_hidden
     cdef readonly uint64_t skipped_special
     cdef readonly tuple skipped_special_paths
@@ -86,6 +86,7 @@ cdef class Listing:
     def __cinit__(self):
         bf_listing_clear(&self._listing)
         self.skipped_special_paths = ()
+        self._digests = {}
 
     def __init__(self):
         raise TypeError("a Listing is made by list_files() or Listing.attach()")
@@ -204,18 +205,23 @@ cdef class Listing:
     def mtime_ns(self, Py_ssize_t item_index, /):
         return self._stat(item_index).mtime_ns
 
-    def digest(self):
-        if self._digest is None:
-            self._digest = self._hash()
-        return self._digest
+    def digest(self, relative_to=None):
+        cdef bytes base = b"" if relative_to is None else os.fsencode(relative_to).rstrip(b"/") + b"/"
+        digest = self._digests.get(base)
+        if digest is None:
+            digest = self._digests[base] = self._hash(base)
+        return digest
 
-    cdef bytes _hash(self):
+    cdef bytes _hash(self, bytes base):
         # For each segment: its folder, how many names, the names; each ends in NUL, so no two listings read alike.
+        # A folder that begins with base goes on after it; no other is like that one, for it begins with "/".
         cdef const bf_listing *listing = &self._listing
         cdef uint64_t header[2]
         cdef uint64_t segment, count = 0, size = 0
         cdef const char *folder
         cdef const char *names
+        cdef const char *prefix = base
+        cdef size_t base_size = len(base)
         cdef bytearray pending = bytearray()
         from hashlib import blake2b
 
@@ -228,6 +234,8 @@ cdef class Listing:
             names = bf_listing_names(listing, segment, &count, &size)
             if folder == NULL or names == NULL:
                 raise _listing_damaged()
+            if base_size and strncmp(folder, prefix, base_size) == 0:
+                folder += base_size
             pending += folder[:strlen(folder) + 1]
             pending += (<char *>&count)[:sizeof(count)]
             if size < 65536:

@@ -100,6 +100,8 @@ class Records:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
+        # FOLDER/.batchflow/STEM/records.db: claims are kept relative to FOLDER, so that it can be moved.
+        self._folder = path.parents[2]
 
     @classmethod
     def open_for_run(cls, state_folder: Path) -> Records:
@@ -190,8 +192,9 @@ class Records:
         with self._transaction():
             self._connection.execute("DELETE FROM claims WHERE step = ?", (step,))
             for path in paths:
+                below = path.relative_to(self._folder) if self._folder in path.parents else path
                 self._connection.execute(
-                    "INSERT OR REPLACE INTO claims (path, step) VALUES (?, ?)", (os.fsencode(path), step)
+                    "INSERT OR REPLACE INTO claims (path, step) VALUES (?, ?)", (os.fsencode(below), step)
                 )
 
     def drop_claims_except(self, steps: Iterable[str]) -> None:
@@ -227,7 +230,7 @@ class Records:
         """The step that writes each output path of this workflow."""
         rows = self._read("SELECT path, step FROM claims")
         with _translated(self._path):
-            return {Path(os.fsdecode(path)): step for path, step in rows}
+            return {Path(self._folder, os.fsdecode(path)): step for path, step in rows}
 
     def digests(self) -> dict[tuple[bytes, str], Digest]:
         rows = self._read("SELECT path, kind, size, mtime_ns, value FROM digests")

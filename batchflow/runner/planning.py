@@ -63,7 +63,7 @@ class Planner:
         self._order = tuple(step_order(workflow, options.targets))
         self._stale: set[str] = set()
         self._problems = Problems(Path.cwd())
-        self.observer = observer or Observer()
+        self.observer = observer or Observer(workflow.folder)
         self.code = CodeReader(workflow.folder, memory.digests)
 
     def plan(self) -> WorkflowPlan:

@@ -19,6 +19,7 @@ import dataclasses
 import glob
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -53,7 +54,9 @@ ListFiles = Callable[[tuple[str, ...]], Listing]
 class Observer:
     """Looks at inputs and outputs, at each of them once; ``forget`` after something has run."""
 
-    def __init__(self, list_files: ListFiles | None = None) -> None:
+    def __init__(self, folder: Path, list_files: ListFiles | None = None) -> None:
+        """``folder``: the workflow's; listings of files below it are the same wherever it lies."""
+        self._workflow_folder = folder
         self._list_files = list_files
         self._seen: dict[tuple[str, ...], dict[str, Any]] = {}
         self._listings: dict[tuple[str, ...], Listing] = {}
@@ -103,7 +106,7 @@ class Observer:
 
                 self._list_files = list_files
             listing = self._list_files(patterns)
-            seen = {"count": listing.item_count, "digest": listing.digest().hex()}
+            seen = {"count": listing.item_count, "digest": listing.digest(os.fsencode(self._workflow_folder)).hex()}
             self._seen[patterns] = seen
             self._listings[patterns] = listing
         return {"kind": kind, **seen}
@@ -121,7 +124,11 @@ def sign(
     """The signature of a step as things stand now; ``unknown_inputs`` are not looked at and left out."""
     return {
         "settings": settings_of(step, workflow.folder),
-        "params": {name: workflow.params[name].value for name in step.params if name in workflow.params},
+        "params": {
+            name: _portable(workflow.params[name].value, _portable_path(workflow.folder))
+            for name in step.params
+            if name in workflow.params
+        },
         "inputs": {
             name: observer.look_at_input(declared)
             for name, declared in step.inputs.items()
@@ -144,8 +151,8 @@ def settings_of(step: Step, folder: Path) -> dict[str, Any]:
         found |= _parallel_settings(step.parallel)
     found |= {f"inputs.{name}": list(declared.patterns) for name, declared in step.inputs.items()}
     found |= {f"outputs.{name}": f"{one.path}{'/' * one.is_folder}" for name, one in step.outputs.items()}
-    prefix = f"{folder}/"
-    return {key: _portable(value, prefix) for key, value in found.items()}
+    pattern = _portable_path(folder)
+    return {key: _portable(value, pattern) for key, value in found.items()}
 
 
 def code_of(step: Step, workflow: Workflow, code: CodeReader) -> dict[str, str]:
@@ -200,14 +207,19 @@ def _parallel_settings(settings: ParallelSettings) -> dict[str, Any]:
     return found
 
 
-def _portable(value: object, prefix: str) -> object:
-    """``value`` as plain JSON, with the workflow's folder cut off its paths."""
+def _portable_path(folder: Path) -> re.Pattern[str]:
+    """Matches the folder where it is a path of its own or begins one."""
+    return re.compile(rf"(?<![\w./-]){re.escape(str(folder))}(?:/|(?![\w./-]))")
+
+
+def _portable(value: object, folder: re.Pattern[str]) -> object:
+    """``value`` as plain JSON, with the workflow's folder cut off its paths; the folder itself is ``.``."""
     if isinstance(value, (str, Path)):
-        return str(value).replace(prefix, "") if prefix != "//" else str(value)
+        return folder.sub(lambda match: "" if match.group().endswith("/") else ".", str(value))
     if isinstance(value, Mapping):
-        return {str(key): _portable(one, prefix) for key, one in value.items()}
+        return {str(key): _portable(one, folder) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_portable(one, prefix) for one in value]
+        return [_portable(one, folder) for one in value]
     return value
 
 

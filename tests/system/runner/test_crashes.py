@@ -214,7 +214,7 @@ def test_finding_out_that_there_is_nothing_to_do_lists_each_folder_once(tmp_path
     records = Records.open_for_reading(workflow.state_folder)
     assert records is not None
     with records:
-        plan = Planner(workflow, RunOptions(), read_memory(records), Observer(counting)).plan()
+        plan = Planner(workflow, RunOptions(), read_memory(records), Observer(tmp_path, counting)).plan()
     assert plan.stale == ()
     assert listed == [(f"{tmp_path}/pngs/",), (f"{tmp_path}/many/*.png",)]
 

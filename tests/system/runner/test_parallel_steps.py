@@ -101,6 +101,35 @@ def test_a_past_success_is_judged_by_the_thresholds_of_today(tmp_path: Path) -> 
     assert len(fake.jobs) == 1
 
 
+def test_a_project_that_is_moved_is_up_to_date_where_it_lies_now(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "moved here"
+    old.mkdir()
+
+    def flow(folder: Path) -> Workflow:
+        built = parallel_flow(folder).call(
+            "copy",
+            "copying:main",
+            inputs={"log": "predict.log"},
+            outputs={"all": "build/all/"},
+            args={"root": str(folder)},
+        )
+        return built.build()
+
+    (old / "copying.py").write_text("def main(inputs, outputs, args):\n    open(outputs['all'] + '/x', 'w').close()\n")
+    workflow = flow(old)
+    times = {path: path.stat().st_mtime_ns for path in (old / "in").iterdir()}
+    assert run_workflow(workflow, RunOptions(), run_parallel=FakeParallel()).exit_code == 0
+    old.rename(new)
+    moved = flow(new)
+    for path, time_ns in times.items():
+        os.utime(new / path.relative_to(old), ns=(time_ns, time_ns))
+    assert plan(moved) == {"predict": [], "copy": []}
+    os.utime(new / "in/0.txt", ns=(1, 1))
+    assert plan(moved) == {"predict": ["input_changed files"], "copy": ["upstream predict"]}
+    record = run_workflow(moved, RunOptions(), run_parallel=FakeParallel())
+    assert statuses(record) == {"predict": "done", "copy": "done"}
+
+
 def test_a_step_that_may_not_be_reused_always_runs(tmp_path: Path) -> None:
     workflow = parallel_flow(tmp_path, allow_reuse=False).build()
     run_workflow(workflow, RunOptions(), run_parallel=FakeParallel())

@@ -115,6 +115,19 @@ def test_another_item_is_another_digest(other: list[Item]) -> None:
     assert build(other).digest() != build(BASE).digest()
 
 
+def test_the_digest_of_files_below_a_folder_does_not_depend_on_where_it_lies() -> None:
+    def at(folder: bytes) -> Listing:
+        inside = [(folder, b"a", 1, 2), (folder + b"in/", b"b", 3, 4)]
+        return build([*inside, (b"/elsewhere/", b"c", 5, 6)])
+
+    old, new = at(b"/old/place/"), at(b"/new/")
+    assert old.digest() != new.digest()
+    assert old.digest(b"/old/place") == old.digest("/old/place/") == new.digest("/new")
+    assert old.digest("/old") != new.digest("/new")
+    assert old.digest("/old/pla") == old.digest()
+    assert build([(b"/x/in/", b"b", 3, 4)]).digest("/x") != build([(b"/in/", b"b", 3, 4)]).digest("/x")
+
+
 def test_the_digest_tells_a_listing_with_stat_from_one_without() -> None:
     assert build(BASE).digest() != build(BASE, with_stat=False).digest()
 

@@ -180,6 +180,23 @@ def test_settings_do_not_hold_the_folder_nor_secrets(tmp_path: Path) -> None:
     assert found["parallel.entry_script"] == "score.py"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{folder}", "."),
+        ("{folder}/", ""),
+        ("{folder}/a b.txt", "a b.txt"),
+        ("cd {folder} && cat {folder}/x '{folder}/y'; ls {folder};", "cd . && cat x 'y'; ls .;"),
+        ("{folder}2/x", "{folder}2/x"),
+        ("{folder}.old", "{folder}.old"),
+        ("/mnt{folder}/x", "/mnt{folder}/x"),
+    ],
+)
+def test_settings_do_not_depend_on_where_the_folder_lies(tmp_path: Path, text: str, expected: str) -> None:
+    step = Flow(tmp_path).run("p", text.format(folder=tmp_path)).steps["p"]
+    assert settings_of(step, tmp_path)["run"] == expected.format(folder=tmp_path)
+
+
 def test_files_that_the_step_made_itself_are_no_code() -> None:
     before = {"a.py": "1", "b.log": "2", "c.cfg": "3"}
     after = {"a.py": "1*", "b.log": "2*", "c.cfg": "3", "made.log": "4"}

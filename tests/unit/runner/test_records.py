@@ -57,6 +57,16 @@ def test_the_last_attempt_counts_and_a_failure_keeps_the_success(tmp_path: Path)
         assert [run.exit_code for run in records.runs(9)] == [None, None]
 
 
+def test_claims_below_the_folder_of_the_workflow_move_with_it(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    with Records.open_for_run(folder_of(old)) as records:
+        records.put_claims("one", [old / "build/x.csv", tmp_path / "beside.csv"])
+    old.rename(new)
+    with Records.open_for_run(folder_of(new)) as records:
+        assert records.claims() == {new / "build/x.csv": "one", tmp_path / "beside.csv": "one"}
+
+
 def test_claims_follow_the_steps(tmp_path: Path) -> None:
     odd = Path(os.fsdecode(b"/data/\xff\xfe.csv"))
     with Records.open_for_run(folder_of(tmp_path)) as records:
