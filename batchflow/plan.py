@@ -8,10 +8,14 @@ Invariant: every mini-batch is in exactly one of fresh, ready (again), in flight
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from batchflow.model import Dispatch, Failure, Shortfall
+
+LOOK_MAX = 64
+"""Mini-batches looked at for one that a worker has not failed itself."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,19 @@ class Plan:
 
     def take_ready(self, excluding: Collection[int] = ()) -> Dispatch | None:
         """The lowest mini-batch that waits to be tried again and is not in ``excluding``, in flight from now on."""
-        allowed = [entry for entry in self._ready if entry[0] not in excluding] if excluding else self._ready
-        if not allowed:
+        passed: list[tuple[int, int]] = []
+        while self._ready and len(passed) < LOOK_MAX and self._ready[0][0] in excluding:
+            passed.append(heapq.heappop(self._ready))
+        if self._ready:
+            entry = heapq.heappop(self._ready)
+        elif len(passed) == LOOK_MAX:
+            entry = passed.pop(0)
+        else:
+            entry = None
+        for one in passed:
+            heapq.heappush(self._ready, one)
+        if entry is None:
             return None
-        entry = min(allowed)
-        self._ready.remove(entry)
         self.in_flight_count += 1
         self.attempts += 1
         return Dispatch(*entry)
@@ -109,7 +121,7 @@ class Plan:
         self._leave_flight(1)
         dispatch = failure.dispatch
         if dispatch.attempt < self.policy.attempts_max:
-            self._ready.append((dispatch.mini_batch_index, dispatch.attempt + 1))
+            heapq.heappush(self._ready, (dispatch.mini_batch_index, dispatch.attempt + 1))
             return None
         self.lost_count += 1
         self.failed_item_count += item_count
@@ -119,7 +131,7 @@ class Plan:
         """A worker went away before it began this one: ready again, same attempt, no blame."""
         self._leave_flight(1)
         self.attempts -= 1
-        self._ready.append((dispatch.mini_batch_index, dispatch.attempt))
+        heapq.heappush(self._ready, (dispatch.mini_batch_index, dispatch.attempt))
 
     def _leave_flight(self, count: int) -> None:
         if count > self.in_flight_count:

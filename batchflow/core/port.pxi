@@ -142,6 +142,8 @@ cdef class Port:
             left -= record.payload_size
         if kind != BF_RESULT:
             bf_store32(&self.shared.urgent, 1)
+        # Full fence: our position is visible before we look at the low-water mark, which a driver about to sleep may raise.
+        bf_full_fence()
         remaining = bf_load_acquire(self.request.tail) - self.request.position
         if bf_needs_driver(self.shared, remaining, self.completion.position - bf_load_acquire(self.completion.head)):
             bf_wake_driver(self.shared, self.event_fd)

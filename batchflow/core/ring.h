@@ -69,6 +69,13 @@ static inline void bf_store32(uint32_t *word, uint32_t value) {
     __atomic_store_n(word, value, __ATOMIC_SEQ_CST);
     bf_perturb();
 }
+/* Set to 0 in one indivisible step with reading, so that what was written before the 1 is seen. */
+static inline uint32_t bf_take32(uint32_t *word) {
+    bf_perturb();
+    uint32_t value = __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST);
+    bf_perturb();
+    return value;
+}
 static inline void bf_full_fence(void) {
     bf_perturb();
     __atomic_thread_fence(__ATOMIC_SEQ_CST);

@@ -69,6 +69,7 @@ cdef extern from "core/channel.h" nogil:
     void bf_store_release(uint64_t *word, uint64_t value)
     uint32_t bf_load32(const uint32_t *word)
     void bf_store32(uint32_t *word, uint32_t value)
+    uint32_t bf_take32(uint32_t *word)
     void bf_full_fence()
     int bf_needs_driver(const bf_shared *shared, uint64_t requests_left, uint64_t answers_waiting)
     long bf_futex_wait(uint32_t *word, uint32_t expected)
@@ -289,21 +290,32 @@ cdef class Channel:
         """The worker shall wake a sleeping driver when no more than so many requests are left to it."""
         self.channel.shared.low_water = request_count * sizeof(bf_record)
 
+    @property
+    def is_drained(self):
+        """Nothing is published that was not taken."""
+        return bf_load_acquire(&self.channel.shared.completion_tail) == self.channel.completion.position
+
     def go_to_sleep(self):
-        """Say that the driver is about to sleep; False if this worker has answers and needs it: then do not sleep."""
+        """Say that the driver is about to sleep; False if this worker needs it: then do not sleep.
+
+        It is needed when answers wait that the worker would wake it for, and when there is room again for a payload that
+        is half sent.
+        """
         cdef bf_shared *shared = self.channel.shared
         bf_store32(&shared.driver_sleeping, 1)
         bf_full_fence()
         cdef uint64_t waiting = bf_load_acquire(&shared.completion_tail) - self.channel.completion.position
         cdef uint64_t left = self.channel.request.position - bf_load_acquire(&shared.request_head)
-        if waiting and bf_needs_driver(shared, left, waiting):
+        cdef bint may_send = (self.pending is not None
+                              and bf_load_acquire(self.channel.request.head) != self.channel.request.peer)
+        if may_send or (waiting and bf_needs_driver(shared, left, waiting)):
             bf_store32(&shared.driver_sleeping, 0)
             return False
         return True
 
     def get_up(self):
         """Say that the driver is awake, and will drain now."""
-        bf_store32(&self.channel.shared.urgent, 0)
+        bf_take32(&self.channel.shared.urgent)
         bf_store32(&self.channel.shared.driver_sleeping, 0)
 
     def drain(self):

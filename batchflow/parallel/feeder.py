@@ -6,10 +6,11 @@ mini-batch waits behind a slow one while another worker idles.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from batchflow._core import Gather
-from batchflow.errors import InternalError
+from batchflow.model import Dispatch
 from batchflow.plan import Plan
 from batchflow.pool.pool import Slot
 
@@ -43,45 +44,56 @@ class Feeder:
         self._gather = gather
         self._mini_batch_size = mini_batch_size
         self._failed_on: dict[int, int] = {}  # mini-batch → the worker of its last failed attempt
+        self._failures_of: defaultdict[int, set[int]] = defaultdict(set)  # the same by worker
 
     def failed_on(self, mini_batch_index: int, worker: int) -> None:
         """Try this one elsewhere next time, if there is an elsewhere."""
         self._failed_on[mini_batch_index] = worker
+        self._failures_of[worker].add(mini_batch_index)
 
-    def fill(self, slots: Sequence[Slot]) -> None:
-        """Give every ready worker what it should hold."""
-        if not self._plan.ready_count and not self._plan.fresh_count:
+    def fill(self, slots: Sequence[Slot]) -> list[Slot]:
+        """Give every ready worker what it should hold.
+
+        Returns the workers whose rings took less than there is room for: something has written over them.
+        """
+        left = self._plan.ready_count + self._plan.fresh_count
+        if not left:
             for slot in slots:
                 slot.channel.set_low_water(0)  # there is nothing more to give: be woken when all is answered
-            return
+            return []
         ready = [slot for slot in slots if slot.ready]
-        for slot in ready:
-            self._fill_ready(slot, alone=len(ready) == 1)
-        if self._gather.held_bytes <= WINDOW_SIZE:
-            worker_count = sum(slot.asked_for for slot in slots)  # those that are not ready yet will want some, too
-            for slot in ready:
-                self._fill_fresh(slot, worker_count)
+        worker_count = sum(slot.asked_for for slot in slots)  # those that are not ready yet will want some, too
+        return [slot for slot in ready if not self._fill_one(slot, left, worker_count, alone=len(ready) == 1)]
 
-    def _fill_ready(self, slot: Slot, *, alone: bool) -> None:
-        while self._plan.ready_count and slot.channel.in_flight < DEPTH_FIRST:
-            excluded = [] if alone else [index for index, worker in self._failed_on.items() if worker == slot.number]
-            dispatch = self._plan.take_ready(excluded)
-            if dispatch is None:
-                return
-            self._failed_on.pop(dispatch.mini_batch_index, None)
-            start = dispatch.mini_batch_index * self._mini_batch_size
-            count = min(self._mini_batch_size, self._plan.item_count - start)
-            if not slot.channel.run(dispatch.mini_batch_index, dispatch.attempt, start, count):
-                raise InternalError(f"a request ring was full, worker={slot.number}")
-
-    def _fill_fresh(self, slot: Slot, worker_count: int) -> None:
+    def _fill_one(self, slot: Slot, left: int, worker_count: int, *, alone: bool) -> bool:
         channel = slot.channel
-        depth = depth_for(channel.run_ns, channel.result_count, self._plan.fresh_count, worker_count)
+        depth = depth_for(channel.run_ns, channel.result_count, left, worker_count)
         channel.set_low_water(depth // 2)
         if channel.in_flight > depth // 2:
-            return
-        start, stop = self._plan.take_fresh(depth - channel.in_flight)
-        if start < stop:
-            written = channel.run_range(start, stop, self._mini_batch_size, self._plan.item_count)
-            if written != stop - start:
-                raise InternalError(f"a request ring was full, worker={slot.number}")
+            return True
+        # What was tried before goes first, or a long step would not know of a bad item before its end.
+        taken = self._fill_ready(slot, depth, alone=alone)
+        if taken and self._gather.held_bytes <= WINDOW_SIZE:
+            taken = self._fill_fresh(slot, depth)
+        return taken
+
+    def _fill_ready(self, slot: Slot, depth: int, *, alone: bool) -> bool:
+        while self._plan.ready_count and slot.channel.in_flight < depth:
+            dispatch = self._plan.take_ready(() if alone else self._failures_of[slot.number])
+            if dispatch is None:
+                return True
+            index = dispatch.mini_batch_index
+            start = index * self._mini_batch_size
+            count = min(self._mini_batch_size, self._plan.item_count - start)
+            if not slot.channel.run(index, dispatch.attempt, start, count):
+                self._plan.returned(dispatch)
+                return False
+            self._failures_of[self._failed_on.pop(index, -1)].discard(index)
+        return True
+
+    def _fill_fresh(self, slot: Slot, depth: int) -> bool:
+        start, stop = self._plan.take_fresh(depth - slot.channel.in_flight)
+        written = slot.channel.run_range(start, stop, self._mini_batch_size, self._plan.item_count)
+        for index in range(start + written, stop):
+            self._plan.returned(Dispatch(index, 1))
+        return written == stop - start

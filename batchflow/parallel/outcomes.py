@@ -104,8 +104,7 @@ class Outcomes:
         if note.kind == _core.FAILURE:
             self._fail(_failure_of(dispatch, json.loads(note.payload), worker, pid))
         elif note.kind == _core.COLUMNS_DIFFER:
-            message = _column_message(self._gather.columns, note.columns)
-            self._fail(Failure(dispatch, "contract", "ContractError", message, worker=worker, pid=pid))
+            self._fail(self._column_failure(note, worker, pid))
         else:
             raise InternalError(f"a note of unknown kind, kind={note.kind}")
         return "failed"
@@ -122,15 +121,22 @@ class Outcomes:
         return started
 
     def _fail(self, failure: Failure) -> None:
-        index = failure.dispatch.mini_batch_index
-        lost = self._plan.failed(failure, self.item_count(index))
-        if lost is None:
-            self._feeder.failed_on(index, failure.worker)
-            return
-        self.first_lost = self.first_lost or lost
-        self._failures.add_failure(failure, self.items(index))
-        for note in self._gather.skip(index):  # what waited behind it may have other columns
-            self.read_note(note, failure.worker, failure.pid)
+        failures = [failure]
+        while failures:  # not by recursion: all that waits behind a skipped one may have other columns
+            failure = failures.pop()
+            index = failure.dispatch.mini_batch_index
+            lost = self._plan.failed(failure, self.item_count(index))
+            if lost is None:
+                self._feeder.failed_on(index, failure.worker)
+                continue
+            self.first_lost = self.first_lost or lost
+            self._failures.add_failure(failure, self.items(index))
+            failures += [self._column_failure(note, failure.worker, failure.pid) for note in self._gather.skip(index)]
+
+    def _column_failure(self, note: Note, worker: int, pid: int) -> Failure:
+        dispatch = Dispatch(note.mini_batch_index, note.attempt)
+        message = _column_message(self._gather.columns, note.columns)
+        return Failure(dispatch, "contract", "ContractError", message, worker=worker, pid=pid)
 
 
 def read(outcomes: Outcomes, gather: Gather, channel: Channel, worker: int, pid: int) -> set[str]:
@@ -144,7 +150,7 @@ def read_last(outcomes: Outcomes, gather: Gather, death: WorkerDied) -> set[str]
     is_empty = False
     while not is_empty and "damaged" not in kinds:
         kinds |= read(outcomes, gather, death.channel, death.worker, death.exit.pid)
-        is_empty = death.channel.go_to_sleep()
+        is_empty = death.channel.is_drained
     return kinds
 
 

@@ -116,7 +116,8 @@ class _ParallelRun:
         idle = Watch(1.0)
         while not plan.done:
             self._check_stop(pool)
-            self._feeder.fill(pool.slots)
+            for slot in self._feeder.fill(pool.slots):
+                self._condemn(slot, pool)
             self._take_news(pool.wait(), pool)
             self._collect(pool)
             reason = plan.passed_threshold()
@@ -137,7 +138,7 @@ class _ParallelRun:
             if slot.asked_for and slot.channel.generation not in self._damaged:
                 self._read(slot, pool)
         if self._outcomes.settle():
-            self._idle_deaths = 0
+            self._idle_deaths = self._zygote_deaths = 0
             view = self._gather.output()
             if self._segment is not None and len(view):
                 self._segment.append(view)
@@ -151,9 +152,13 @@ class _ParallelRun:
             self._phase("start", once=True)
         slot.init_failed = slot.init_failed or "init_failed" in kinds
         if "damaged" in kinds:
-            slot.ready = False
-            self._damaged.add(slot.channel.generation)
-            pool.kill_worker(slot.number)
+            self._condemn(slot, pool)
+
+    def _condemn(self, slot: Slot, pool: WorkerPool) -> None:
+        """End a worker that wrote over its rings: nothing it says counts any more."""
+        slot.ready = False
+        self._damaged.add(slot.channel.generation)
+        pool.kill_worker(slot.number)
 
     # News about processes
 

@@ -58,6 +58,8 @@ class Slot:
     ready: bool = False
     init_failed: bool = False
     """Set by whoever drives the pool and reads its reports."""
+    condemned: bool = False
+    """It is to be killed."""
     timed_out: bool = False
     init_timed_out: bool = False
     stack_at: int | None = None
@@ -157,6 +159,7 @@ class WorkerPool:
 
         What workers published is not news: drain their channels after every return.
         """
+        self._zygote.flush()
         channels = [slot.channel for slot in self.slots if slot.asked_for]
         sleepy = True
         for channel in channels:
@@ -206,6 +209,8 @@ class WorkerPool:
                 slot.pid = values["pid"]
                 (slot.pidfd,) = message.descriptors
                 self._epoll.register(slot.pidfd, select.EPOLLIN | select.EPOLLONESHOT)
+                if slot.condemned:
+                    self._signal(slot, signal.SIGKILL)
             elif event == "fork_failed":
                 slot.asked_for = False
                 self._news.append(ForkFailed(slot.number, values["message"]))
@@ -230,7 +235,7 @@ class WorkerPool:
         self._epoll.unregister(self._zygote.fileno())
         status = self._zygote.close()
         for slot in self.slots:
-            if slot.asked_for and slot.pid:  # workers die with their zygote
+            if slot.asked_for and (slot.pid or slot.channel.in_flight):  # workers die with their zygote
                 self._bury(slot, signal.SIGKILL, None, 0, with_zygote=True)
             slot.asked_for = False
         self._news.append(ZygoteDied(status))
@@ -250,7 +255,8 @@ class WorkerPool:
     ) -> None:
         slot.asked_for = False
         if slot.pidfd >= 0:
-            os.close(slot.pidfd)  # closing takes it out of the epoll set
+            self._epoll.unregister(slot.pidfd)
+            os.close(slot.pidfd)
             slot.pidfd = -1
         stack = "" if slot.log is None or slot.stack_at is None else slot.log.read_from(slot.stack_at)
         self._news.append(
@@ -285,11 +291,12 @@ class WorkerPool:
                 continue
             channel = slot.channel
             state = channel.state
-            elapsed_s = slot.watch.look((state, channel.started_sequence, channel.result_count), now_s)
+            has_work = channel.in_flight > 0
+            elapsed_s = slot.watch.look((state, channel.started_sequence, channel.result_count, has_work), now_s)
             if elapsed_s == 0:
                 slot.stack_at = None  # what it was asked for is over
             # One that does not begin what it was given was stopped by somebody.
-            at_work = state == "running" or (state == "idle" and channel.in_flight)
+            at_work = state == "running" or (has_work and state not in ("starting", "init"))
             if at_work and self._is_over(elapsed_s, self.limits.run_timeout_s):
                 self._give_up(slot, elapsed_s, self.limits.run_timeout_s or 0.0)
             elif state in ("starting", "init") and self._is_over(elapsed_s, self.limits.init_timeout_s):
@@ -312,7 +319,8 @@ class WorkerPool:
             self._signal(slot, signal.SIGKILL)
 
     def kill_worker(self, number: int) -> None:
-        """End one worker at once; its death comes as news."""
+        """End one worker at once, or as soon as it is known; its death comes as news."""
+        self.slots[number].condemned = True
         self._signal(self.slots[number], signal.SIGKILL)
 
     @staticmethod

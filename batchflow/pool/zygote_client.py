@@ -6,14 +6,14 @@ Never blocks, except in ``close``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
-import select
-import signal
 import socket
 import subprocess
 import sys
 import weakref
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,9 @@ class Message:
     values: dict[str, Any]
     descriptors: tuple[int, ...] = ()
 
+
+GRACE_S = 0.5
+"""How long a zygote may take to end its workers; one that is importing does not even hear of it."""
 
 _live: weakref.WeakSet[ZygoteClient] = weakref.WeakSet()
 
@@ -55,9 +58,11 @@ class ZygoteClient:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._lifeline = -1
+        self._outbox: deque[tuple[bytes, list[int]]] = deque()
 
     def start(self) -> None:
         """Exec a fresh interpreter; it loads the user's code at once and says so in a message."""
+        _live.add(self)
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         lifeline_read, self._lifeline = os.pipe()
         spec_fd = _memory_file("batchflow-spec", self._spec.to_json())
@@ -85,7 +90,6 @@ class ZygoteClient:
                 os.close(descriptor)
         control.setblocking(False)
         self._control = control
-        _live.add(self)
 
     @property
     def started(self) -> bool:
@@ -107,18 +111,28 @@ class ZygoteClient:
     def _send(self, values: dict[str, Any], descriptors: tuple[int, ...]) -> None:
         if self._control is None:
             return
-        payload = [json.dumps(values).encode()]
-        while True:
+        self._outbox.append((json.dumps(values).encode(), [os.dup(one) for one in descriptors]))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits for room: the zygote may be busy loading, or stopped."""
+        while self._outbox and self._control is not None:
+            payload, descriptors = self._outbox[0]
             try:
-                socket.send_fds(self._control, payload, list(descriptors))
-            except BlockingIOError:  # the zygote is busy loading and many forks are asked for already
-                poll = select.poll()
-                poll.register(self._control, select.POLLOUT)
-                poll.poll(1000)
-            except (BrokenPipeError, ConnectionResetError):
-                return  # it is gone; receive() will say so
-            else:
+                socket.send_fds(self._control, [payload], descriptors)
+            except BlockingIOError:
                 return
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it is gone; receive() will say so
+            except OSError as error:
+                if error.errno != errno.ETOOMANYREFS:  # too many descriptors are on their way
+                    raise
+                return
+            self._drop_first()
+
+    def _drop_first(self) -> None:
+        for descriptor in self._outbox.popleft()[1]:
+            os.close(descriptor)
 
     def receive(self) -> Message | None:
         """The next message, None if there is none; raises ``EOFError`` when the zygote is gone."""
@@ -136,6 +150,8 @@ class ZygoteClient:
 
     def forget(self) -> None:
         """Let go of the zygote without ending it: it belongs to another process."""
+        while self._outbox:
+            self._drop_first()
         if self._control is not None:
             self._control.close()
             self._control = None
@@ -148,21 +164,24 @@ class ZygoteClient:
 
     def close(self) -> int | None:
         """End the zygote and with it every worker; returns its exit status (negative: a signal)."""
+        while self._outbox:
+            self._drop_first()
         if self._control is not None:
             self._control.close()
             self._control = None
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_S)  # it ends what its workers have started
         if self._lifeline >= 0:
             os.close(self._lifeline)  # the kernel kills it now, whatever it is doing
             self._lifeline = -1
-        if self._process is None:
+        if process is None:
             return None
-        process, self._process = self._process, None
         try:
             return process.wait(timeout=10)
-        except subprocess.TimeoutExpired:  # stopped by a debugger, or waiting for a dead file system
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGKILL)
-            return process.wait()
+        except subprocess.TimeoutExpired:  # it waits for a dead file system, and ends when that answers
+            return None
 
 
 def _memory_file(name: str, content: bytes) -> int:

@@ -124,8 +124,8 @@ def _serve_mini_batches(
         try:
             context = None if make_context is None else make_context(index, attempt, start, count)
             returned, columns, rows = encode(run_batch(paths(start, start + count), context), count)
-            if len(rows) > limit:
-                raise contract_error(f"the result has {len(rows)} bytes, max_result_size={limit}")
+            if len(columns) + len(rows) > limit:
+                raise contract_error(f"the result has {len(columns) + len(rows)} bytes, max_result_size={limit}")
         except BaseException as error:
             go_home()
             publish_failure(index, attempt, describe(error))

@@ -16,6 +16,7 @@ The conversation, one JSON object for each message on a SOCK_SEQPACKET socket:
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -46,6 +47,8 @@ class Zygote:
         self._code: UserCode | None = None
         self._listing: _core.Listing | None = None
         self._may_fork = False
+        self._theirs: Any = signal.SIG_DFL
+        """What the user's code does about SIGCHLD: for the workers, not for us."""
         self._children: dict[int, tuple[int, int, int]] = {}  # pidfd → (worker, generation, pid)
 
     def load(self) -> None:
@@ -61,6 +64,8 @@ class Zygote:
             traceback = bounded(description["traceback"], _TRACEBACK_SIZE_MAX)
             self._send({"event": "load_failed", **description, "traceback": traceback})
             return
+        # A script that ignores SIGCHLD, or reaps in its handler, would take our children's ends from us.
+        self._theirs = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         thread_count = threads.thread_count()
         # A fork of several threads could deadlock: the driver begins again with a zygote that imports late.
         self._may_fork = thread_count == 1 or self._spec.import_late
@@ -81,6 +86,12 @@ class Zygote:
                     self._reap(descriptor)
                 elif not self._answer():
                     return
+
+    def end(self) -> NoReturn:
+        """The driver is gone: end every worker with what it started."""
+        for _, _, pid in self._children.values():
+            _kill_group(pid)
+        os._exit(0)
 
     def _answer(self) -> bool:
         message, descriptors = wire.receive(self._control)
@@ -114,6 +125,9 @@ class Zygote:
     def _become_worker(self, parent: int, worker: int, generation: int, descriptors: list[int]) -> NoReturn:
         try:
             lifeline.die_with_parent(parent)
+            os.setpgid(0, 0)
+            if self._theirs is not None:
+                signal.signal(signal.SIGCHLD, self._theirs)
             self._control.close()
             os.close(self._lifeline_fd)
             for pidfd in self._children:
@@ -133,6 +147,7 @@ class Zygote:
     def _reap(self, pidfd: int) -> None:
         worker, generation, pid = self._children.pop(pidfd)
         os.close(pidfd)
+        _kill_group(pid)
         _, status, usage = os.wait4(pid, 0)
         self._send(
             {
@@ -166,8 +181,16 @@ def main(arguments: list[str]) -> None:
         zygote = Zygote(control, spec, pickled, lifeline_fd)
         if spec.folder is not None:
             os.chdir(spec.folder)
-        zygote.load()
-        zygote.serve()
+        with contextlib.suppress(BrokenPipeError):  # the driver went while we spoke
+            zygote.load()
+            zygote.serve()
+        zygote.end()
+
+
+def _kill_group(pid: int) -> None:
+    """End a worker with all that it started; the pid is ours as long as it is not reaped."""
+    with contextlib.suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _read(descriptor: int) -> bytes:

@@ -44,17 +44,11 @@ FACE_LAYER = 6
 PRINTING = ("batchflow/cli/", "batchflow/__main__.py")
 SHELL = ("batchflow/runner/steps.py",)
 SHELLS = {"sh", "bash", "/bin/sh", "/bin/bash"}
-PICKLING = (
-    "batchflow/parallel/calls.py",
-    "batchflow/parallel/executor.py",
-    "batchflow/parallel/mapping.py",
-    "batchflow/worker/calls.py",
-    "batchflow/worker/travel.py",
-    "batchflow/worker/user_code.py",
-)
+PICKLING = tuple(f"batchflow/parallel/{name}.py" for name in ("calls", "executor", "mapping"))
+PICKLING += tuple(f"batchflow/worker/{name}.py" for name in ("calls", "travel", "user_code"))
 FORKING = ("batchflow/worker/zygote.py", "batchflow/worker/guard.py")
 """Programs of one thread that were exec'd for the purpose."""
-KILLING = ("batchflow/worker/guard.py", "batchflow/worker/lifeline.py", "batchflow/runner/process.py")
+KILLING = (*FORKING, "batchflow/worker/lifeline.py", "batchflow/runner/process.py")
 """A process that kills itself, its own unreaped child, or the group of one; everything else uses a pidfd."""
 
 PICKLES = {"pickle", "cloudpickle", "marshal", "shelve", "dill"}

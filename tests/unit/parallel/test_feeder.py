@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchflow._core import Channel, Gather
-from batchflow.errors import InternalError
 from batchflow.model import Dispatch, Failure
 from batchflow.parallel import feeder as feeder_module
 from batchflow.parallel.feeder import DEPTH_MAX, QUEUE_NS, Feeder, depth_for
@@ -152,15 +151,19 @@ def test_a_full_window_stops_fresh_work_and_nothing_else(monkeypatch: pytest.Mon
     assert (4, 1) in desk.fill()[0]
 
 
-def test_a_ring_that_is_full_is_a_bug() -> None:
+@pytest.mark.parametrize("ready", [0, 1])
+def test_a_ring_that_takes_too_little_was_written_over_and_nothing_is_lost(ready: int) -> None:
     desk = Desk(100, workers=1)
     desk.slots[0].channel = Channel(request_size=4096)
     for index in range(64):
         assert desk.slots[0].channel.run(index, 1, 0, 1)
-    desk.plan.take_fresh(1)
-    desk.plan.returned(Dispatch(0, 1))
-    with pytest.raises(InternalError, match=r"^a request ring was full, worker=0$"):
-        desk.feeder._fill_fresh(FullSlot(desk.slots[0]), 1)
+    if ready:
+        desk.plan.take_fresh(1)
+        desk.plan.returned(Dispatch(0, 1))
+    full = FullSlot(desk.slots[0])
+    assert desk.feeder.fill([full]) == [full]
+    assert desk.plan.in_flight_count == 0
+    assert desk.plan.ready_count + desk.plan.fresh_count == 100
 
 
 class FullSlot:
@@ -170,5 +173,7 @@ class FullSlot:
         self.number = slot.number
         self.channel = self
         self._channel = slot.channel
+        self.ready = self.asked_for = True
         self.in_flight, self.run_ns, self.result_count = 0, 0, 0
         self.set_low_water, self.run_range = self._channel.set_low_water, self._channel.run_range
+        self.run = self._channel.run
