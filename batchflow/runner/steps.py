@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from batchflow.workflow.references import render
 from batchflow.workflow.values import Input, ParallelSettings, Step, Workflow
 
 LOG_NAME = "log.txt"
+_BROKEN_PIPE = "a command of a pipeline still wrote when its reader had ended: if it may, say `set +o pipefail` first; "
 _REPORT_SIZE_MAX = 1 << 20
 
 
@@ -80,6 +82,8 @@ def pending_outputs(step: Step) -> dict[str, PendingOutput]:
 def execute(job: StepJob) -> Receipt | None:
     """Run the step; returns the receipt of a parallel one.
 
+    The string of a ``run`` step goes to ``bash -e -o pipefail -c``, or ``sh -e -c`` where there is no bash: it fails
+    with its first command that fails, and does not go on.
     Raises ``StepFailedError`` and what the parallel runner raises, ``InterruptedRunError`` when ``stop`` asked.
     """
     make_state_folder(job.state_folder)
@@ -95,17 +99,25 @@ def execute(job: StepJob) -> Receipt | None:
 def _run_shell(job: StepJob) -> None:
     template = job.step.command or ()
     if isinstance(template, str):
-        command = ["/bin/sh", "-c", render(template, job.temporary_paths, shell=True)]
+        command = [*_strict_shell(), render(template, job.temporary_paths, shell=True)]
     else:
         command = list(render(template, job.temporary_paths))
     log_path = job.state_folder / LOG_NAME
     end = run_command(command, folder=job.workflow.folder, log_path=log_path, environment=_environment(), stop=job.stop)
     if end.exit_code != 0:
         _raise_interrupted(end, job)
+        cure = _BROKEN_PIPE if isinstance(template, str) and end.exit_code == 128 + signal.SIGPIPE else ""
         raise StepFailedError(
             _with_tail(f"the command of step {job.step.name} ended with {end.describe()}", log_path),
-            hint=f"its whole output: {log_path}",
+            hint=f"{cure}its whole output: {log_path}",
         )
+
+
+def _strict_shell() -> list[str]:
+    """The shell of ``run`` strings: it ends at the first command that fails, in a pipeline too where it is bash."""
+    if Path("/bin/bash").exists():
+        return ["/bin/bash", "-e", "-o", "pipefail", "-c"]
+    return ["/bin/sh", "-e", "-c"]
 
 
 def _run_call(job: StepJob) -> None:

@@ -225,7 +225,11 @@ class StepShape(Shape):
                 ]
             }
         ),
-    ] = Field(None, description="A command: a string for the shell, a list without one.")
+    ] = Field(
+        None,
+        description="A command: a string for the shell (bash -e -o pipefail, or sh -e where there is no bash: the "
+        "first command that fails ends it), a list without one.",
+    )
     call: Annotated[str, StringConstraints(pattern=CALL_PATTERN)] | None = Field(
         None, description="A Python function, `module:function`, called with (inputs, outputs, args)."
     )

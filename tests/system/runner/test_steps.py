@@ -54,6 +54,41 @@ def test_an_output_that_was_not_written_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "one.txt").exists()
 
 
+@pytest.mark.parametrize(
+    ("script", "end"),
+    [
+        ("false | cat > ${outputs.x}", "exit code 1"),
+        ("echo a > ${outputs.x}\n(exit 7)\necho b > ${outputs.x}", "exit code 7"),
+        ("no-such-program-here; echo b > ${outputs.x}", "exit code 127"),
+        ("false || echo c > ${outputs.x}\nif false; then exit 1; fi\nset -- $(exit 9)", None),
+        ("set +e; false; echo d > ${outputs.x}", None),
+    ],
+)
+def test_a_script_ends_at_the_first_command_that_fails(tmp_path: Path, script: str, end: str | None) -> None:
+    record = run(Flow(tmp_path).run("make", script, outputs={"x": "x.txt"}).build())
+    if end is None:
+        assert statuses(record) == {"make": "done"}
+    else:
+        assert (record.steps["make"].error or "").startswith(f"the command of step make ended with {end}; ")
+        assert not (tmp_path / "x.txt").exists()
+
+
+def test_a_pipeline_that_is_cut_short_fails_with_the_cure(tmp_path: Path) -> None:
+    flow = Flow(tmp_path).run("make", "yes | head -n 1 > ${outputs.x}", outputs={"x": "x.txt"})
+    step = run(flow.build()).steps["make"]
+    assert (step.error or "").startswith("the command of step make ended with exit code 141; ")
+    assert (step.hint or "").startswith("a command of a pipeline still wrote when its reader had ended: ")
+    flow.change("make", command="set +o pipefail; yes | head -n 1 > ${outputs.x}")
+    assert statuses(run(flow.build())) == {"make": "done"}
+
+
+def test_where_there_is_no_bash_the_script_is_still_strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) != "/bin/bash" and exists(path))
+    record = run(Flow(tmp_path).run("make", "echo ${BASH_VERSION:-none}; false; true").build())
+    assert "ended with exit code 1; its last lines:\n" in (record.steps["make"].error or "")
+
+
 def test_a_command_without_a_shell_gets_its_words_as_they_are(tmp_path: Path) -> None:
     words = ("python", "-c", "import sys; open(sys.argv[1], 'w').write(sys.argv[2])", "${outputs.x}", "a  b; ${HOME}")
     run(Flow(tmp_path).run("make", words, outputs={"x": "x.txt"}).build())
