@@ -195,15 +195,21 @@ class Steps:
         files: int | Iterable[str | bytes] = 15,
         stop: StopRequest | None = None,
         meanwhile: Callable[[], None] | None = None,
+        on_event: Callable[[Event], None] = lambda event: None,
         oracle: bool = True,
         **settings: Any,
     ) -> Outcome:
-        """Run one step to its end, whatever that is; ``meanwhile`` runs in a thread beside it."""
+        """Run one step to its end, whatever that is; ``meanwhile`` runs in a thread beside it, ``on_event`` in it."""
         outcome = self.latest = Outcome(self.folder, self.make_items(files))
         job = self.job(source, **settings)
+
+        def take(event: Event) -> None:
+            outcome.events.append(event)
+            on_event(event)
+
         with beside(meanwhile):
             try:
-                outcome.receipt = run_parallel_step(job, on_event=outcome.events.append, stop=stop or StopRequest())
+                outcome.receipt = run_parallel_step(job, on_event=take, stop=stop or StopRequest())
             except BatchflowError as error:
                 # Its frames would keep descriptors of the step open.
                 outcome.error = error.with_traceback(None)

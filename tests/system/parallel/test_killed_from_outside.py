@@ -11,6 +11,8 @@ from system.parallel.steps import Steps, numbered, processes_with, script
 from system.runner.processes import alive, wait_until
 
 from batchflow.errors import RunAbortedError
+from batchflow.model import Event
+from batchflow.parallel import runner
 from batchflow.pool import pool
 
 TELLS_ITS_PID = """
@@ -83,6 +85,52 @@ if "00000" in names and context.attempt == 1:
     outcome = steps.run(script(body, before=TELLS_ITS_PID), meanwhile=meanwhile, run_invocation_timeout_s=1.0)
     assert outcome.rows == numbered((0, 15))
     assert (outcome.done().attempts, outcome.done().worker_deaths) == (4, 1)
+
+
+DIES_AFTER_PUBLISHING = (
+    TELLS_ITS_PID
+    + """
+
+from batchflow.worker import loop
+
+serve = loop._serve_mini_batches
+
+
+class Port:
+    def __init__(self, port):
+        self.take, self.publish_failure, self.publish = port.take, port.publish_failure, port.publish_result
+
+    def publish_result(self, index, *result):
+        self.publish(index, *result)
+        if index == 1:
+            os._exit(9)
+
+
+def serve_and_die(spec, code, listing, port, worker):
+    serve(spec, code, listing, Port(port), worker)
+
+
+loop._serve_mini_batches = serve_and_die
+"""
+)
+
+
+def test_a_result_that_was_published_counts_although_its_worker_died(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver looks only when the worker is dead: what it published comes before what it is blamed for."""
+    monkeypatch.setattr(runner, "PROGRESS_S", 0.0)
+    body = "if '00005' in names: (FOLDER / 'there').touch(); wait_for(FOLDER / 'go')"
+
+    def hold_the_driver(event: Event) -> None:
+        if (steps.folder / "there").exists() and not (steps.folder / "go").exists():
+            (steps.folder / "go").touch()
+            (worker,) = pids(steps.folder)
+            wait_until(lambda: not alive(worker))
+
+    outcome = steps.run(script(body, before=DIES_AFTER_PUBLISHING), workers=1, run_max_try=1, on_event=hold_the_driver)
+    assert outcome.rows == numbered((0, 15))
+    assert (outcome.done().worker_deaths, outcome.done().attempts) == (1, 3)
 
 
 def test_all_workers_killed_at_once_are_all_replaced(steps: Steps) -> None:

@@ -125,6 +125,19 @@ if "00000" in names:
     assert len(list(steps.folder.glob("failed-on-*"))) == 1
 
 
+def test_a_worker_that_fails_at_everything_costs_nothing(steps: Steps) -> None:
+    body = """
+(FOLDER / f"ran-{os.environ['BATCHFLOW_WORKER']}").touch()
+if os.environ["BATCHFLOW_WORKER"] == "0":
+    wait_for(FOLDER / "ran-1")
+    raise OSError("GPU 0 is broken")
+"""
+    source = script(body, before="FOLDER = Path(__file__).parent\n")
+    outcome = steps.run(source, files=60, mini_batch_size=2, run_max_try=2)
+    assert outcome.rows == numbered((0, 60))
+    assert outcome.failed == []
+
+
 def test_nothing_completed_for_too_long_ends_the_step_and_says_what_everyone_does(steps: Steps) -> None:
     body = "if '00007' in names: time.sleep(1000)\nif '00012' in names: time.sleep(1000)"
     outcome = steps.run(script(body), progress_update_timeout_s=1.0)
