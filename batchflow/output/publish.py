@@ -21,9 +21,10 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from batchflow.errors import RefusedError, ResourceError, StepFailedError
 
@@ -133,14 +134,30 @@ def discard(output: PendingOutput) -> None:
         _remove(output.partial)
 
 
-def check_written(outputs: Iterable[PendingOutput]) -> None:
-    """Raise ``StepFailedError`` that names every output which the step did not write, or not as declared."""
+FinalStates: TypeAlias = Mapping[Path, tuple[int, int, int] | None]
+"""Final path → inode, size and mtime in nanoseconds; None where nothing is."""
+
+
+def final_states(outputs: Iterable[PendingOutput]) -> FinalStates:
+    """What stands under the final names before a step runs."""
+    return {output.final: _state(output.final) for output in outputs}
+
+
+def check_written(outputs: Iterable[PendingOutput], before: FinalStates) -> None:
+    """Raise ``StepFailedError`` that names every output which the step did not write, or not as declared.
+
+    ``before``: the ``final_states`` from before the step, to tell an output that was written past its temporary name.
+    """
     faults = []
     for output in outputs:
+        is_direct = _state(output.final) not in (None, before.get(output.final))
         try:
             mode = output.temporary.lstat().st_mode
         except FileNotFoundError:
-            faults.append(f"output {output.name} was not written, path={output.final}")
+            faults.append(_written_directly(output) if is_direct else _not_written(output))
+            continue
+        if is_direct and output.is_folder and stat.S_ISDIR(mode) and not any(output.temporary.iterdir()):
+            faults.append(_written_directly(output))
             continue
         if output.is_folder != stat.S_ISDIR(mode) or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             wanted = "folder" if output.is_folder else "file"
@@ -149,6 +166,25 @@ def check_written(outputs: Iterable[PendingOutput]) -> None:
         raise StepFailedError(
             "; ".join(faults), hint="write each output to the path that the step is given for it (${outputs.NAME})"
         )
+
+
+def _not_written(output: PendingOutput) -> str:
+    return f"output {output.name} was not written, path={output.final}"
+
+
+def _written_directly(output: PendingOutput) -> str:
+    return (
+        f"{output.final.name} was written directly: write to ${{outputs.{output.name}}}, "
+        "a temporary path that batchflow renames when the step succeeds"
+    )
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        info = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return info.st_ino, info.st_size, info.st_mtime_ns
 
 
 def publish(outputs: Iterable[PendingOutput]) -> tuple[Path, ...]:

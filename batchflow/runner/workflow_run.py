@@ -34,7 +34,16 @@ from batchflow.model import (
     StepSkipped,
     StepStarted,
 )
-from batchflow.output.publish import PendingOutput, check_final, check_written, discard, prepare, publish, recover
+from batchflow.output.publish import (
+    PendingOutput,
+    check_final,
+    check_written,
+    discard,
+    final_states,
+    prepare,
+    publish,
+    recover,
+)
 from batchflow.parallel.values import ParallelJob
 from batchflow.runner.code import CodeReader
 from batchflow.runner.planning import Planner, read_memory
@@ -182,9 +191,10 @@ class WorkflowRun:
         self._records.put_claims(step.name, [output.final for output in outputs.values()])
         for output in outputs.values():
             prepare(output)
+        before = final_states(outputs.values())
         try:
             receipt = execute(self._job(step, outputs))
-            check_written(outputs.values())
+            check_written(outputs.values(), before)
         except BaseException:
             # A parallel step's rows may be complete as far as they go; the next attempt clears them.
             if step.kind != "parallel":

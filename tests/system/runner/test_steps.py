@@ -73,6 +73,14 @@ def test_a_script_ends_at_the_first_command_that_fails(tmp_path: Path, script: s
         assert not (tmp_path / "x.txt").exists()
 
 
+def test_an_output_that_was_written_to_its_real_path_is_explained(tmp_path: Path) -> None:
+    flow = Flow(tmp_path).run("make", f"echo x > {tmp_path}/x.txt", outputs={"x": "x.txt"})
+    assert run(flow.build()).steps["make"].error == (
+        "x.txt was written directly: write to ${outputs.x}, "
+        "a temporary path that batchflow renames when the step succeeds"
+    )
+
+
 def test_a_pipeline_that_is_cut_short_fails_with_the_cure(tmp_path: Path) -> None:
     flow = Flow(tmp_path).run("make", "yes | head -n 1 > ${outputs.x}", outputs={"x": "x.txt"})
     step = run(flow.build()).steps["make"]

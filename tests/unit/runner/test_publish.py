@@ -18,6 +18,7 @@ from batchflow.output.publish import (
     check_written,
     discard,
     exchange,
+    final_states,
     prepare,
     publish,
     recover,
@@ -57,7 +58,7 @@ def test_a_published_file_replaces_its_predecessor_and_leaves_nothing_else(tmp_p
     for text in ("first", "second"):
         prepare(output)
         output.temporary.write_text(text)
-        check_written([output])
+        check_written([output], {})
         assert publish([output]) == ()
         assert tree(tmp_path) == {"deep/er/table.csv": text}
         assert [one.name for one in output.final.parent.iterdir()] == ["table.csv"]
@@ -136,14 +137,43 @@ def test_an_output_not_written_as_declared_is_named(
     output.temporary.write_text("x")
     spoil(output)
     with pytest.raises(StepFailedError, match=message):
-        check_written([output])
+        check_written([output], {})
 
 
 def test_a_file_where_a_folder_is_declared_is_an_error(tmp_path: Path) -> None:
     output = folder_output(tmp_path)
     output.temporary.write_text("x")
     with pytest.raises(StepFailedError, match="output images is not a folder"):
-        check_written([output])
+        check_written([output], {})
+
+
+def test_an_output_written_past_its_temporary_path_is_told_from_one_not_written(tmp_path: Path) -> None:
+    direct = r"^table\.csv was written directly: write to \$\{outputs\.table\}, a temporary path that batchflow renames"
+    output = file_output(tmp_path)
+    for text in ("new", "changed"):
+        prepare(output)
+        before = final_states([output])
+        with pytest.raises(StepFailedError, match="output table was not written, path="):
+            check_written([output], before)
+        output.final.write_text(text)
+        with pytest.raises(StepFailedError, match=direct):
+            check_written([output], before)
+        assert output.final.read_text() == text
+    output.temporary.write_text("as it should be")
+    check_written([output], before)
+
+
+def test_a_folder_filled_past_its_temporary_path_is_not_replaced_by_an_empty_one(tmp_path: Path) -> None:
+    output = folder_output(tmp_path)
+    fill(output.final, "old")
+    prepare(output)
+    before = final_states([output])
+    check_written([output], before)
+    (output.final / "b.txt").write_text("new")
+    with pytest.raises(StepFailedError, match="^images was written directly: write to "):
+        check_written([output], before)
+    fill(output.temporary, "as it should be")
+    check_written([output], before)
 
 
 def test_the_recovery_table_is_exhaustive() -> None:
