@@ -136,9 +136,9 @@ def test_shutdown_waits_for_what_was_submitted():
     assert all(future.done() and future.exception() is None for future in submitted)
     assert descendants(os.getpid()) == []
     pool.shutdown()
-    with pytest.raises(RuntimeError, match="^cannot schedule new futures after shutdown$"):
+    with pytest.raises(RuntimeError, match=r"^cannot schedule new futures after shutdown$"):
         pool.submit(pow, 2, 5)
-    with pytest.raises(RuntimeError, match="^cannot schedule new futures after shutdown$"):
+    with pytest.raises(RuntimeError, match=r"^cannot schedule new futures after shutdown$"):
         pool.map_batches(callees.double, [1])
 
 
@@ -261,11 +261,11 @@ def test_a_closure_travels_with_what_it_holds(pool):
 
 
 def test_what_cannot_be_pickled_is_the_error_of_its_future(pool):
-    with pytest.raises(TypeError, match="cannot pickle '_thread.lock' object"):
+    with pytest.raises(TypeError, match=r"cannot pickle '_thread.lock' object"):
         result(pool.submit(callees.closed_over()))
-    with pytest.raises(TypeError, match="cannot pickle '_thread.lock' object"):
+    with pytest.raises(TypeError, match=r"cannot pickle '_thread.lock' object"):
         result(pool.submit(callees.echo, threading.Lock()))
-    with pytest.raises(batchflow.EntryScriptError, match="^the result cannot be sent back: TypeError: cannot pickle"):
+    with pytest.raises(batchflow.EntryScriptError, match=r"^the result cannot be sent back: TypeError: cannot pickle"):
         result(pool.submit(callees.closed_over))
     assert result(pool.submit(pow, 2, 2)) == 4
 
@@ -342,7 +342,7 @@ def test_mini_batches_end_early_and_with_the_errors_of_the_items(pool):
         raise LookupError("no more")
 
     got: list[int] = []
-    with pytest.raises(LookupError, match="^no more$"):
+    with pytest.raises(LookupError, match=r"^no more$"):
         for value in pool.map_batches(callees.double, items(), mini_batch_size=10):
             got.append(value)
     assert got == [2 * k for k in range(20)]
@@ -379,7 +379,7 @@ def test_a_call_that_kills_its_worker_fails_and_the_pool_goes_on(function, argum
 
 def test_a_call_that_never_ends_is_killed_and_the_pool_goes_on():
     with batchflow.Pool(1, attempts=1, timeout_s=0.3) as pool:
-        with pytest.raises(batchflow.WorkerDiedError, match="^the call took longer than timeout_s=0.3, attempt=1$"):
+        with pytest.raises(batchflow.WorkerDiedError, match=r"^the call took longer than timeout_s=0.3, attempt=1$"):
             result(pool.submit(callees.loop))
         assert result(pool.submit(pow, 2, 2)) == 4
 
@@ -400,7 +400,7 @@ def test_an_init_that_raises_breaks_the_pool():
         with pytest.raises(batchflow.EntryScriptError, match="RuntimeError: no model here"):
             result(future)
     wait_until(lambda: not descendants(os.getpid()))
-    with pytest.raises(BrokenPoolError, match="^the pool is broken: 3 workers in a row did not get ready") as caught:
+    with pytest.raises(BrokenPoolError, match=r"^the pool is broken: 3 workers in a row did not get ready") as caught:
         while True:  # it is told to the futures a moment before
             pool.submit(pow, 2, 2)
     assert isinstance(caught.value, futures.BrokenExecutor)
@@ -428,7 +428,7 @@ def test_a_pool_that_cannot_start_says_so_every_time(monkeypatch):
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     with pytest.raises(batchflow.ResourceError, match="cannot start the process"):
         pool.submit(pow, 2, 2)
-    with pytest.raises(BrokenPoolError, match="^the pool is broken: cannot start the process"):
+    with pytest.raises(BrokenPoolError, match=r"^the pool is broken: cannot start the process"):
         pool.submit(pow, 2, 2)
     pool.shutdown()
 
@@ -444,7 +444,7 @@ def test_when_the_pools_own_thread_fails_no_future_stays_open(pool, monkeypatch,
 
     monkeypatch.setattr(pool._engine._caller, "pump", broken)
     for future in waiting[:8]:
-        with pytest.raises(batchflow.InternalError, match="^the pool's thread ended: ZeroDivisionError: a bug$"):
+        with pytest.raises(batchflow.InternalError, match=r"^the pool's thread ended: ZeroDivisionError: a bug$"):
             result(future)
     done, _ = futures.wait([cancelled], timeout=TIMEOUT_S)
     assert done == {cancelled}
