@@ -5,13 +5,12 @@ rich is imported here and nowhere above.  Lines that stay (a step ended) scroll 
 
 from __future__ import annotations
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
-from rich.table import Table
 from rich.text import Text
 
+from batchflow.cli.layout import fit
 from batchflow.cli.messages import event_line, event_style, wanted
 from batchflow.cli.progress import StepViews
 from batchflow.cli.streams import QuietStream
@@ -20,8 +19,9 @@ from batchflow.clock import Clock
 from batchflow.model import Event
 from batchflow.text import safe_text
 
-_BAR_WIDTH = 24
-_BAR_FROM_TERMINAL_WIDTH = 90
+_SPINNER_WIDTH = 2
+_ECHO_WIDTH = 5
+"""Columns that stay free: the terminal writes ``^C`` behind the line, which would wrap and could not be erased."""
 
 
 class LiveDisplay:
@@ -60,7 +60,7 @@ class LiveDisplay:
         if not self._started:
             self._live.start()
             self._started = True
-        self._live.update(self._table(), refresh=True)
+        self._live.update(self._lines(), refresh=True)
 
     def close(self) -> None:
         if self._started:
@@ -69,25 +69,19 @@ class LiveDisplay:
     def _print(self, line: str, style: str) -> None:
         self._console.print(Text(line, style=style, overflow="fold"), soft_wrap=True)
 
-    def _table(self) -> Table:
+    def _lines(self) -> Group:
         now = self._clock.monotonic()
-        views = self._views.running.values()
-        bars = self._console.width >= _BAR_FROM_TERMINAL_WIDTH and any(view.total is not None for view in views)
-        table = Table.grid(padding=(0, 1))
-        table.add_column(width=1)
-        table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(1, self._console.width // 3))
-        if bars:
-            table.add_column(width=_BAR_WIDTH)
-        table.add_column(no_wrap=True, overflow="ellipsis")
-        for view in views:
-            spinner = self._spinners.setdefault(view.step, Spinner("dots", style="cyan"))
-            status = Text(" · ".join(view.parts(now)))
-            bar = (_bar(view),) if bars else ()
-            table.add_row(spinner.render(now), Text(safe_text(view.step), style="bold"), *bar, status)
-        return table
+        return Group(*(self._line(view, now) for view in self._views.running.values()))
 
-
-def _bar(view: StepView) -> ProgressBar | Text:
-    if view.total is None:
-        return Text("")
-    return ProgressBar(total=max(1, view.total), completed=view.finished_count, width=_BAR_WIDTH)
+    def _line(self, view: StepView, now: float) -> Text:
+        spinner = self._spinners.setdefault(view.step, Spinner("dots", style="cyan"))
+        width = self._console.width - _SPINNER_WIDTH - _ECHO_WIDTH
+        facts = view.facts(now)
+        line = fit(safe_text(view.step), facts, view.short_count, has_bar=view.total is not None, width=width)
+        text = Text(no_wrap=True, overflow="crop")
+        text.append_text(Text.assemble(spinner.render(now), " ", (line.name, "bold"), " "))  # type: ignore[arg-type]
+        if line.bar_width:
+            done = line.bar_width * view.percent // 100
+            text.append("━" * done, style="bar.complete").append("━" * (line.bar_width - done), style="bar.back")
+            text.append(" ")
+        return text.append(line.facts)

@@ -74,7 +74,7 @@ class PlainDisplay:
         for step, view in self._views.running.items():
             if now >= self._due_at[step]:
                 self._due_at[step] = now + line_interval_s(view, view.elapsed_s(now))
-                self._stream.line(f"{safe_text(step)}: {', '.join(view.parts(now))}")
+                self._stream.line(f"{safe_text(step)}: {', '.join(view.facts(now).values())}")
 
     def close(self) -> None:
         self._stream.flush()

@@ -5,6 +5,7 @@ Pure: the time is handed in.  Rates come from the events' own ``elapsed_s``, so 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Literal
 
@@ -13,6 +14,8 @@ from batchflow.model import StepProgress, StepStarted
 from batchflow.text import safe_text
 
 _RATE_WINDOW_S = 10.0
+_PACE_MEMORY_S = 30.0
+"""What was so long ago counts a third for the ETA."""
 
 
 class StepView:
@@ -29,11 +32,14 @@ class StepView:
         self.note = ""
         self._updated_at = now
         self._samples: deque[tuple[float, int]] = deque()
+        self._pace_items = 0.0
+        self._pace_s = 0.0
 
     def update(self, event: StepProgress, now: float) -> None:
         self.done, self.failed, self.total = event.done, event.failed, event.total
         self.workers, self.note = event.workers, event.note
         self._updated_at = now
+        self._learn_pace(event)
         self._samples.append((event.elapsed_s, event.done + event.failed))
         # One sample older than the window stays, so that the window is always covered.
         while len(self._samples) > 2 and event.elapsed_s - self._samples[1][0] >= _RATE_WINDOW_S:
@@ -51,35 +57,66 @@ class StepView:
             return None
         return (last - first) / (last_s - first_s)
 
+    def _learn_pace(self, event: StepProgress) -> None:
+        """Count items and seconds, the older ones less, so that a mini-batch more or less does not move the ETA."""
+        finished_count = event.done + event.failed
+        if not self._samples or (not finished_count and event.note):
+            # The time until the workers are ready says nothing about how fast they will be.
+            self._samples.clear()
+            self._pace_items = self._pace_s = 0.0
+            return
+        passed_s = event.elapsed_s - self._samples[-1][0]
+        if passed_s >= 0:
+            fading = math.exp(-passed_s / _PACE_MEMORY_S)
+            self._pace_items = self._pace_items * fading + finished_count - self._samples[-1][1]
+            self._pace_s = self._pace_s * fading + passed_s
+
     def eta_s(self, now: float) -> float | None:
-        """Seconds until the last item at the present rate; None while nothing can be said."""
-        per_second = self.rate()
-        if per_second is None or self.total is None or self.finished_count >= self.total:
+        """Seconds until the last item at the pace so far, recent seconds first; None while nothing can be said."""
+        if self._pace_items <= 0 or self._pace_s <= 0 or self.total is None or self.finished_count >= self.total:
             return None
-        return max(0.0, (self.total - self.finished_count) / per_second - (now - self._updated_at))
+        to_go_s = (self.total - self.finished_count) * self._pace_s / self._pace_items
+        return max(0.0, to_go_s - (now - self._updated_at))
 
     @property
     def finished_count(self) -> int:
         return self.done + self.failed
 
-    def parts(self, now: float) -> list[str]:
-        """What a progress line says, the most important first."""
-        parts: list[str] = []
+    @property
+    def percent(self) -> int:
+        return min(100, 100 * self.finished_count // self.total) if self.total else 100
+
+    @property
+    def short_count(self) -> str:
+        """``156/400 (39 %)``."""
+        if self.total is None:
+            return f"{self.finished_count:,}"
+        return f"{self.finished_count:,}/{self.total:,} ({self.percent} %)"
+
+    def facts(self, now: float) -> dict[str, str]:
+        """What there is to say, in the order of a line: count, failed, rate, eta, workers, elapsed, note."""
+        facts: dict[str, str] = {}
         if self.total is not None:
-            percent = 100 if self.total == 0 else min(100, 100 * self.finished_count // self.total)
-            parts.append(f"{self.finished_count:,} of {count(self.total, 'item')} ({percent} %)")
+            facts["count"] = f"{self.finished_count:,} of {count(self.total, 'item')} ({self.percent} %)"
         elif self.finished_count:
-            parts.append(count(self.finished_count, "item"))
+            facts["count"] = count(self.finished_count, "item")
         if self.failed:
-            parts.append(f"{self.failed:,} failed")
+            facts["failed"] = f"{self.failed:,} failed"
         per_second, eta_s = self.rate(), self.eta_s(now)
         if per_second is not None:
-            parts.append(rate(per_second))
+            facts["rate"] = rate(per_second)
         if eta_s is not None:
-            parts.append(f"ETA {duration(round(eta_s) if eta_s >= 1 else eta_s)}")
+            facts["eta"] = f"ETA {_rough(eta_s)}"
         if self.workers:
-            parts.append(count(self.workers, "worker"))
-        parts.append(duration(self.elapsed_s(now)))
+            facts["workers"] = count(self.workers, "worker")
+        facts["elapsed"] = duration(self.elapsed_s(now))
         if self.note:
-            parts.append(safe_text(self.note))
-        return parts
+            facts["note"] = safe_text(self.note)
+        return facts
+
+
+def _rough(seconds: float) -> str:
+    """A duration that is only guessed: whole seconds, from a minute on in steps of 5, from ten minutes of 30."""
+    step = 1 if seconds < 60 else 5 if seconds < 600 else 30
+    whole = max(1, round(seconds / step) * step)
+    return f"{whole} s" if whole < 10 else duration(whole)

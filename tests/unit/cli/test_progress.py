@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from hypothesis import given
@@ -23,18 +24,18 @@ def progress(done: int, elapsed_s: float, failed: int = 0, note: str = "", worke
 def test_a_view_before_the_first_item_says_what_it_waits_for() -> None:
     view = StepView(STARTED, now=100.0)
     view.update(progress(0, 1.0, note="starting workers"), now=101.0)
-    assert view.parts(102.0) == ["0 of 1,000 items (0 %)", "2 workers", "2.0 s", "starting workers"]
+    assert list(view.facts(102.0).values()) == ["0 of 1,000 items (0 %)", "2 workers", "2.0 s", "starting workers"]
 
 
 def test_a_view_in_the_middle_has_rate_and_time_to_go() -> None:
     view = StepView(STARTED, now=0.0)
     view.update(progress(100, 1.0), now=1.0)
     view.update(progress(295, 3.0, failed=5), now=3.0)
-    assert view.parts(4.0) == [
+    assert list(view.facts(4.0).values()) == [
         "300 of 1,000 items (30 %)",
         "5 failed",
         "100/s",
-        "ETA 6.0 s",
+        "ETA 6 s",
         "2 workers",
         "4.0 s",
     ]
@@ -54,10 +55,42 @@ def test_a_jump_at_the_start_is_no_rate() -> None:
     assert view.eta_s(0.5) is None
 
 
+def test_mini_batches_that_end_together_do_not_make_the_eta_jump() -> None:
+    view = StepView(StepStarted("predict", "parallel", "r", 100_000), now=0.0)
+    ends, tick = [], 0.0
+    for second in range(120):
+        # 1,000 items every four seconds: 250/s, seen once a second.
+        done = 1_000 * (second // 4)
+        view.update(StepProgress("predict", done, 0, 100_000, 4, float(second)), now=float(second))
+        tick = view.eta_s(float(second)) or tick
+        ends.append(second + tick)
+    late = ends[60:]
+    assert max(late) - min(late) < 60
+    assert sum(late) / len(late) == pytest.approx(400, rel=0.05)
+
+
+def test_the_time_until_the_workers_are_ready_is_no_part_of_the_eta() -> None:
+    view = StepView(STARTED, now=0.0)
+    for second in range(31):
+        view.update(progress(0, float(second), note="starting workers"), now=float(second))
+    view.update(progress(100, 31.0), now=31.0)
+    assert view.eta_s(31.0) == pytest.approx(9.0)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "text"), [(1, "ETA 1 s"), (590, "ETA 59 s"), (933, "ETA 1 min 35 s"), (7_000, "ETA 11 min 30 s")]
+)
+def test_a_guess_is_shown_as_one(remaining: int, text: str) -> None:
+    view = StepView(StepStarted("predict", "parallel", "r", remaining + 10), now=0.0)
+    for second in (0, 1):
+        view.update(StepProgress("predict", 10 * second, 0, remaining + 10, 2, float(second)), now=float(second))
+    assert view.facts(1.0)["eta"] == text
+
+
 def test_a_listing_without_a_total_counts_what_it_has() -> None:
     view = StepView(StepStarted("predict", "parallel", "r"), now=0.0)
     view.update(StepProgress("predict", 0, 0, None, 0, 1.0, "listing"), now=1.0)
-    assert view.parts(1.0) == ["1.0 s", "listing"]
+    assert list(view.facts(1.0).values()) == ["1.0 s", "listing"]
 
 
 @given(
@@ -67,7 +100,7 @@ def test_no_sequence_of_events_breaks_a_view(events: list[tuple[float, int, int]
     view = StepView(STARTED, now=0.0)
     for elapsed_s, done, failed in events:
         view.update(progress(done, elapsed_s, failed), elapsed_s)
-        assert "%" in view.parts(now)[0]
+        assert "%" in view.facts(now)["count"]
         assert (view.eta_s(now) or 0.0) >= 0.0
 
 
@@ -145,5 +178,7 @@ def test_the_live_display_draws_at_any_width(width: str, monkeypatch: pytest.Mon
     display.show(StepFinished("predict", 3.0, ()))
     display.close()
     assert "stopping" in text.getvalue().replace("\n", "")
+    if width == "40":
+        assert "predict 200 of 1,000 items (20 %)" in re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", text.getvalue())
     if width == "200":
-        assert "200 of 1,000 items (20 %) · 100/s · ETA 7.0 s" in text.getvalue()
+        assert "200 of 1,000 items (20 %) · 100/s · ETA 7 s" in text.getvalue()
