@@ -108,6 +108,11 @@ def read_holder(state_folder: Path) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def describe_live_holder(state_folder: Path) -> str | None:
+    """Who holds the lock, ``pid=7, host=h, started=…``; None if nobody does, as far as ``holder_is_alive`` can tell."""
+    return _describe(read_holder(state_folder)) if holder_is_alive(state_folder) else None
+
+
 def holder_is_alive(state_folder: Path) -> bool:
     """Whether the process that last took the lock still lives, without touching the lock.
 

@@ -48,7 +48,7 @@ _SCHEMA = (
 
 @dataclass(frozen=True)
 class Attempt:
-    """How a step ended in one run; ``status`` is ``running``, ``done`` or ``failed``."""
+    """How a step ended in one run; ``status`` is ``running``, ``done``, ``failed`` or ``interrupted``."""
 
     run_id: str
     step: str

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from batchflow.errors import JournalError, RefusedError, ResourceError, UsageError
+from batchflow.journal.lock import describe_live_holder
 from batchflow.journal.records import RECORDS_NAME, Attempt, Digest, Records, Success
 from batchflow.runner.code import CodeReader
 from batchflow.runner.freshness import compare, compare_outputs, judge
@@ -48,15 +49,26 @@ def plan_workflow(workflow: Workflow, options: RunOptions) -> WorkflowPlan:
     else:
         with records:
             memory = read_memory(records)
-    return Planner(workflow, options, memory).plan()
+    going_on = describe_live_holder(workflow.state_folder)
+    return Planner(workflow, options, memory, going_on=going_on).plan()
 
 
 class Planner:
-    """Makes one plan; ``code`` and ``observer`` keep what was seen meanwhile."""
+    """Makes one plan; ``code`` and ``observer`` keep what was seen meanwhile.
+
+    ``going_on``: the live run of another process, if there is one.
+    """
 
     def __init__(
-        self, workflow: Workflow, options: RunOptions, memory: Memory, observer: Observer | None = None
+        self,
+        workflow: Workflow,
+        options: RunOptions,
+        memory: Memory,
+        observer: Observer | None = None,
+        *,
+        going_on: str | None = None,
     ) -> None:
+        self._going_on = going_on
         self._workflow = workflow
         self._options = options
         self._memory = memory
@@ -76,7 +88,7 @@ class Planner:
                 self._stale.add(name)
             plans.append(StepPlan(name, tuple(reasons)))
         self._problems.raise_if_any()
-        return WorkflowPlan(tuple(plans))
+        return WorkflowPlan(tuple(plans), self._going_on)
 
     def _forced(self) -> set[str]:
         options = self._options
@@ -104,7 +116,7 @@ class Planner:
         attempt = self._memory.attempts.get(step.name)
         reasons = [Reason("forced", "")] if forced else []
         if attempt is not None and attempt.status != "done":
-            reasons.append(Reason("failed_before", ""))
+            reasons.append(self._unfinished(attempt))
         elif success is None:
             reasons.append(Reason("never_run", ""))
         if success is not None:
@@ -113,6 +125,11 @@ class Planner:
         if step.parallel is not None and not step.parallel.allow_reuse:
             reasons.append(Reason("no_reuse", "", position=step.key_positions.get("parallel.allow_reuse")))
         return reasons
+
+    def _unfinished(self, attempt: Attempt) -> Reason:
+        if attempt.status == "running" and self._going_on is not None:
+            return Reason("running", self._going_on)
+        return Reason("failed_before" if attempt.status == "failed" else "interrupted_before", "")
 
     def _changes(self, step: Step, success: Success, waits_for: list[str], unknown: frozenset[str]) -> list[Reason]:
         made_by = {

@@ -12,7 +12,7 @@ from batchflow.journal.lock import holder_is_alive
 from batchflow.journal.records import PastRun, Records
 from batchflow.model import Receipt
 from batchflow.runner.planning import Memory, Planner, read_memory
-from batchflow.runner.values import RunOptions, StepRecord
+from batchflow.runner.values import RunOptions, StepRecord, StepStatus
 from batchflow.workflow.values import Step, Workflow
 
 
@@ -67,10 +67,11 @@ def _status(step: Step, memory: Memory, reasons: str | None, alive: bool) -> Ste
     if attempt.status == "running":
         if alive:
             return StepRecord(step.name, "running", 0.0, outputs)
-        return StepRecord(step.name, "failed", 0.0, outputs, error="its run ended before the step did")
+        return StepRecord(step.name, "interrupted", 0.0, outputs, error="its run ended before the step did")
     receipt = receipt_from(attempt.receipt)
-    if attempt.status == "failed":
-        return StepRecord(step.name, "failed", attempt.elapsed_s, outputs, receipt, attempt.error, attempt.hint)
+    if attempt.status in ("failed", "interrupted"):
+        status: StepStatus = "failed" if attempt.status == "failed" else "interrupted"
+        return StepRecord(step.name, status, attempt.elapsed_s, outputs, receipt, attempt.error, attempt.hint)
     if reasons == "":
         return StepRecord(step.name, "up_to_date", attempt.elapsed_s, outputs, receipt)
     hint = None if reasons is None else f"stale: {reasons}"

@@ -32,7 +32,8 @@ class RunOptions:
 class Reason:
     """One reason why a step is stale: ``kind`` says what changed, ``old`` and ``new`` how, as short text.
 
-    kinds: ``never_run``, ``forced``, ``failed_before``, ``output_missing``, ``output_changed``, ``input_changed``,
+    kinds: ``never_run``, ``forced``, ``failed_before``, ``interrupted_before`` (stopped or killed while it ran),
+    ``running`` (by another process, just now), ``output_missing``, ``output_changed``, ``input_changed``,
     ``parameter_changed``, ``code_changed``, ``setting_changed``, ``upstream`` (a step it depends on will run),
     ``no_reuse``, ``threshold`` (more failed in the past success than is tolerated now).
     """
@@ -72,6 +73,8 @@ class WorkflowPlan:
     """The steps the targets need, in an order in which they can run."""
 
     steps: tuple[StepPlan, ...]
+    going_on: str | None = None
+    """The run of this workflow that is going on just now, ``pid=7, host=h, started=…``: the plan changes with it."""
 
     @property
     def stale(self) -> tuple[StepPlan, ...]:

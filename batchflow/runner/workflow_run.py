@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Literal
 
 from batchflow.control import StopLevel, StopRequest
 from batchflow.cpus import available_cpus
@@ -157,8 +157,9 @@ class WorkflowRun:
         """Why a stale step must not start; None if it may."""
         if self._stop.level > StopLevel.NONE:
             return "the run was stopped"
-        unfinished = {name for name, one in self._results.items() if one.status in ("failed", "not_run")}
-        failed = next((name for name, one in self._results.items() if one.status == "failed"), None)
+        ended_badly = [name for name, one in self._results.items() if one.status in ("failed", "interrupted")]
+        unfinished = {*ended_badly, *(name for name, one in self._results.items() if one.status == "not_run")}
+        failed = next(iter(ended_badly), None)
         if failed is not None and not self._options.keep_going:
             return f"step {failed} failed"
         blocker = next((name for name in step.dependencies if name in unfinished), None)
@@ -246,14 +247,11 @@ class WorkflowRun:
     def _fail(self, step: Step, started: float, error: BatchflowError) -> None:
         elapsed_s = time.monotonic() - started
         kind = type(error).__name__
-        self._results[step.name] = replace(
-            self._record(step, "failed", elapsed_s), error=error.message, hint=error.hint
-        )
+        status: Literal["failed", "interrupted"] = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
+        self._results[step.name] = replace(self._record(step, status, elapsed_s), error=error.message, hint=error.hint)
         if self.first_error is None:
             self.first_error = error
-        self._records.put_attempt(
-            Attempt(self._run_id, step.name, "failed", elapsed_s, kind, error.message, error.hint)
-        )
+        self._records.put_attempt(Attempt(self._run_id, step.name, status, elapsed_s, kind, error.message, error.hint))
         self._emit(StepFailed(step.name, elapsed_s, kind, error.message, error.hint))
 
     def _record(self, step: Step, status: StepStatus, elapsed_s: float, receipt: Receipt | None = None) -> StepRecord:

@@ -66,12 +66,20 @@ def test_nothing_outlives_a_killed_driver_and_the_same_command_goes_on(tmp_path:
     below = descendants(driver.pid)
     assert len(below) == 3
     assert last_status(workflow)["second"].status == "running"
+    meanwhile = plan_workflow(workflow, RunOptions())
+    assert [[reason.describe() for reason in one.reasons] for one in meanwhile.steps] == [
+        [],
+        [f"running {meanwhile.going_on}"],
+    ]
+    assert (meanwhile.going_on or "").startswith(f"pid={driver.pid}, host=")
     driver.kill()
     driver.wait()
     wait_until(lambda: not any(alive(pid) for pid in below))
+    assert last_status(workflow)["second"].status == "interrupted"
     assert last_status(workflow)["second"].error == "its run ended before the step did"
+    assert plan_workflow(workflow, RunOptions()).going_on is None
     stale = {one.step: [reason.kind for reason in one.reasons] for one in plan_workflow(workflow, RunOptions()).steps}
-    assert stale == {"first": [], "second": ["failed_before"]}
+    assert stale == {"first": [], "second": ["interrupted_before"]}
     (tmp_path / "be quick").touch()
     record = run_workflow(workflow, RunOptions())
     assert {name: step.status for name, step in record.steps.items()} == {"first": "up_to_date", "second": "done"}

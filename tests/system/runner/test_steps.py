@@ -266,11 +266,12 @@ def test_a_stop_ends_the_step_and_all_its_processes(
     watcher.start()
     record = run_workflow(workflow, RunOptions(), stop=stop)
     watcher.join()
-    assert (record.exit_code, statuses(record)) == (143, {"long": "failed", "next": "not_run"})
+    assert (record.exit_code, statuses(record)) == (143, {"long": "interrupted", "next": "not_run"})
     assert record.steps["long"].error == f"step long was stopped: {end}"
     assert sorted(path.name for path in tmp_path.glob("asked*")) == asked
     assert descendants(os.getpid()) == []
-    assert plan(workflow)["long"] == ["failed_before"]
+    assert plan(workflow)["long"] == ["interrupted_before"]
+    assert last_status(workflow)["long"].status == "interrupted"
 
 
 def test_a_stopped_command_may_clean_up_after_itself(tmp_path: Path) -> None:

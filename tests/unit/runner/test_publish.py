@@ -170,7 +170,7 @@ def test_a_folder_filled_past_its_temporary_path_is_not_replaced_by_an_empty_one
     before = final_states([output])
     check_written([output], before)
     (output.final / "b.txt").write_text("new")
-    with pytest.raises(StepFailedError, match="^images was written directly: write to "):
+    with pytest.raises(StepFailedError, match=r"^images was written directly: write to "):
         check_written([output], before)
     fill(output.temporary, "as it should be")
     check_written([output], before)
