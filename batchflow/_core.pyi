@@ -226,8 +226,8 @@ class Channel:
     def go_to_sleep(self) -> bool:
         """Say that the driver is about to sleep; False if this worker needs it: then do not sleep.
 
-        It is needed when answers wait that the worker would wake it for, and when there is room again for a payload that
-        is half sent.
+        It is needed when answers wait that the worker would wake it for, and when there is room again for a payload
+        that is half sent.
         """
 
     def get_up(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from batchflow.model import Dispatch, Failure, Shortfall
+from batchflow.text import count
 
 LOOK_MAX = 64
 """Mini-batches looked at for one that a worker has not failed itself."""
@@ -36,6 +37,11 @@ class Lost:
     dispatch: Dispatch
     item_count: int
     failure: Failure
+
+
+def passed(failed: str, limit: int) -> str:
+    """How far a threshold has been passed, in words; ``failed`` is the count with its noun."""
+    return f"{failed} failed, {limit:,} {'is' if limit == 1 else 'are'} tolerated"
 
 
 class Plan:
@@ -153,13 +159,11 @@ class Plan:
         """The threshold that has been passed, in words with the numbers, or None."""
         policy = self.policy
         if policy.failed_items_limit is not None and self.failed_item_count > policy.failed_items_limit:
-            return f"error_threshold: {self.failed_item_count} items failed, {policy.failed_items_limit} are tolerated"
+            return f"error_threshold: {passed(count(self.failed_item_count, 'item'), policy.failed_items_limit)}"
         failed_count = self.failed_mini_batch_count
         if policy.failed_mini_batches_limit is not None and failed_count > policy.failed_mini_batches_limit:
-            return (
-                f"mini_batch_error_threshold: {failed_count} mini-batches failed, "
-                f"{policy.failed_mini_batches_limit} are tolerated"
-            )
+            words = passed(count(failed_count, "mini-batch", "mini-batches"), policy.failed_mini_batches_limit)
+            return f"mini_batch_error_threshold: {words}"
         if not self.fresh_count and failed_count * 100 > policy.failed_percent_limit * self.mini_batch_count:
             percent = 100 * failed_count / self.mini_batch_count
             return (

@@ -38,6 +38,11 @@ def redact(text: str, *, keep_length: bool = False) -> str:
     return _SECRET.sub(stars, text)
 
 
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """``1 item``, ``2,000 items``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def safe_text(text: str, *, multiline: bool = False) -> str:
     r"""``text`` without anything that could move the cursor, change the terminal or forge a line.
 

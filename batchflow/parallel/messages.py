@@ -9,6 +9,7 @@ from typing import Any
 from batchflow.parallel.outcomes import Outcomes
 from batchflow.pool.events import LoadedLate, WorkerDied
 from batchflow.pool.pool import Slot
+from batchflow.text import count
 
 
 def aborted(reason: str, outcomes: Outcomes, failed_path: Path) -> str:
@@ -26,10 +27,13 @@ def aborted(reason: str, outcomes: Outcomes, failed_path: Path) -> str:
             lines.extend(f"  {line}" for line in lost.failure.output_tail.splitlines()[-10:])
     elif outcomes.first_shortfall is not None:
         shortfall = outcomes.first_shortfall
+        item_count = shortfall.returned_count + shortfall.missing_count
         lines.append(
-            f"first shortfall: mini_batch_index={shortfall.mini_batch_index}, run() returned "
-            f"{shortfall.returned_count} elements, missing_count={shortfall.missing_count}"
+            f"first shortfall: mini_batch_index={shortfall.mini_batch_index}, "
+            f"run() returned {count(shortfall.returned_count, 'element')} for {count(item_count, 'item')}"
         )
+        if not shortfall.returned_count:
+            lines.append("is `return` missing in run()?")
     lines.append(f"all failed items: {failed_path}")
     return "\n".join(lines)
 
@@ -42,6 +46,25 @@ def _cause(error_type: str, message: str, traceback: str) -> str:
         if text.endswith(message) and message
         else "\n".join(part for part in (text, f"{error_type}: {message}") if part)
     )
+
+
+def skipped(hidden_count: int, special_count: int) -> str:
+    """What the listing left out, in one line; empty if nothing."""
+    kinds = [
+        (hidden_count, "hidden file or folder", "hidden files and folders"),
+        (special_count, "special file", None),
+    ]
+    named = [count(number, kind, plural) for number, kind, plural in kinds if number]
+    return f"not part of the input: {', '.join(named)}" if named else ""
+
+
+def surplus(element_count: int) -> str:
+    return f"run() returned {count(element_count, 'element')} more than there are items; all of them are in the output"
+
+
+def death(died: WorkerDied) -> str:
+    what = "was killed, run() took too long" if died.timed_out else f"died, {died.exit.describe()}"
+    return f"worker {died.worker} {what}, pid={died.exit.pid}"
 
 
 def load_failed(script: Path, description: dict[str, Any]) -> str:

@@ -42,6 +42,8 @@ PROGRESS_S = 0.25
 GRACE_S = 10.0
 """How long mini-batches in flight may take to finish when the step stops early."""
 ZYGOTE_DEATHS_MAX = 3
+DEATHS_TOLD_MAX = 3
+"""Deaths of workers that are told one by one."""
 
 
 def run_parallel_step(
@@ -91,6 +93,9 @@ class _ParallelRun:
         self._tell(0, 0, None, note="listing files")
         listing = job.listing or list_files(job.patterns)
         self._phase("list")
+        skipped = messages.skipped(listing.skipped_hidden, listing.skipped_special)
+        if skipped:
+            self._notice(skipped)
         self._tell(0, 0, listing.item_count, note="starting workers")
         size = settings.mini_batch_size
         count = mini_batch_count(listing.item_count, size)
@@ -193,6 +198,11 @@ class _ParallelRun:
             return
         damaged = damaged or "damaged" in kinds
         self._worker_deaths += 1
+        if not death.with_zygote and self._worker_deaths <= DEATHS_TOLD_MAX:
+            more = (
+                "; deaths after this one are counted in the receipt" if self._worker_deaths == DEATHS_TOLD_MAX else ""
+            )
+            self._notice(f"{messages.death(death)}, another takes its place{more}")
         blamed = self._outcomes.bury(death, damaged=damaged, run_timeout_s=self._settings.run_invocation_timeout_s)
         if blamed or death.with_zygote:
             return
@@ -310,6 +320,8 @@ class _ParallelRun:
         )
         if not receipt.balances():
             raise InternalError(f"the receipt does not balance: {receipt}")
+        if receipt.surplus:
+            self._notice(messages.surplus(receipt.surplus))
         write_receipt(job.state_folder / "receipt.json", receipt)
         self._tell(plan.succeeded_item_count, plan.failed_item_count, plan.item_count)
         return receipt

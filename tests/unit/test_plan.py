@@ -152,12 +152,12 @@ def plan_with(*, lost: int, short: tuple[int, ...] = (), fresh: int = 0, **polic
         (plan_with(lost=0, short=(10,) * 10, failed_items_limit=None), "every item failed"),
         (
             plan_with(lost=2, failed_items_limit=None, failed_mini_batches_limit=1),
-            "mini_batch_error_threshold: 2 mini-batches failed, 1 are tolerated",
+            "mini_batch_error_threshold: 2 mini-batches failed, 1 is tolerated",
         ),
         (plan_with(lost=2, failed_items_limit=None, failed_mini_batches_limit=2), None),
         (
             plan_with(lost=1, short=(3,), failed_items_limit=None, failed_mini_batches_limit=1),
-            "mini_batch_error_threshold: 2 mini-batches failed, 1 are tolerated",
+            "mini_batch_error_threshold: 2 mini-batches failed, 1 is tolerated",
         ),
         (
             plan_with(lost=2, failed_items_limit=None, failed_percent_limit=19.9),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from system.parallel.steps import PROLOGUE, Steps, processes_with, script
+from system.parallel.steps import ALL, PROLOGUE, Steps, processes_with, script
 from system.runner.processes import wait_until
 
 from batchflow import _core
@@ -123,3 +123,27 @@ def test_all_that_a_dead_worker_published_counts_however_much_waits(size: int) -
         gather.drain(channel)
     assert (channel.flights(), channel.first_started) == ([(2, 1)], True)
     os.close(event_fd)
+
+
+def test_what_a_user_should_know_is_told_in_a_line(steps: Steps) -> None:
+    body = "if '00003' in names and context.attempt == 1: os._exit(3)\nreturn names + names[:1]"
+    outcome = steps.run(
+        script(body),
+        files=[".hidden", "00003", "00004"],
+        mini_batch_size=1,
+        workers=1,
+        error_threshold=ALL,
+        oracle=False,
+    )
+    assert (outcome.done().succeeded, outcome.done().surplus) == (2, 2)
+    first, second, third = outcome.notices
+    assert first == "not part of the input: 1 hidden file or folder"
+    assert second.startswith("worker 0 died, exit code 3, pid=")
+    assert second.endswith(", another takes its place")
+    assert third == "run() returned 2 elements more than there are items; all of them are in the output"
+
+
+def test_a_forgotten_return_is_asked_for(steps: Steps) -> None:
+    source = "def run(mini_batch):\n    [path for path in mini_batch]\n"
+    outcome = steps.run(PROLOGUE + source, files=10, oracle=False)
+    assert "run() returned 0 elements for 5 items\nis `return` missing in run()?" in outcome.message(RunAbortedError)

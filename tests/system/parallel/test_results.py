@@ -94,8 +94,8 @@ def test_a_shortfall_is_committed_and_the_missing_items_counted(
 def test_a_shortfall_over_the_threshold_says_so(steps: Steps) -> None:
     outcome = steps.run(script("if '00007' in names: return names[:3]"), error_threshold=Threshold(count=1))
     assert outcome.message(RunAbortedError).splitlines() == [
-        "error_threshold: 2 items failed, 1 are tolerated",
-        "first shortfall: mini_batch_index=1, run() returned 3 elements, missing_count=2",
+        "error_threshold: 2 items failed, 1 is tolerated",
+        "first shortfall: mini_batch_index=1, run() returned 3 elements for 5 items",
         f"all failed items: {steps.folder}/state/failed.jsonl",
     ]
 

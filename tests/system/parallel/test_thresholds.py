@@ -35,13 +35,13 @@ def percent(number: float) -> Threshold:
         (
             {1},
             {"error_threshold": ALL, "mini_batch_error_threshold": count(0)},
-            "mini_batch_error_threshold: 1 mini-batches failed, 0 are tolerated",
+            "mini_batch_error_threshold: 1 mini-batch failed, 0 are tolerated",
         ),
         ({1}, {"error_threshold": ALL, "mini_batch_error_threshold": count(1)}, None),
         (
             {1},
             {"error_threshold": ALL, "mini_batch_error_threshold": percent(33)},
-            "mini_batch_error_threshold: 1 mini-batches failed, 0 are tolerated",
+            "mini_batch_error_threshold: 1 mini-batch failed, 0 are tolerated",
         ),
         ({1}, {"error_threshold": ALL, "mini_batch_error_threshold": percent(34)}, None),
         (
@@ -75,7 +75,7 @@ def test_a_shortfall_counts_as_a_failed_mini_batch(steps: Steps) -> None:
     kept = steps.run(source, error_threshold=ALL, mini_batch_error_threshold=count(1))
     assert (kept.done().failed, kept.done().failed_mini_batches) == (1, 1)
     passed = steps.run(source, error_threshold=ALL, mini_batch_error_threshold=count(0))
-    cause = "mini_batch_error_threshold: 1 mini-batches failed, 0 are tolerated"
+    cause = "mini_batch_error_threshold: 1 mini-batch failed, 0 are tolerated"
     assert passed.message(RunAbortedError).splitlines()[0] == cause
 
 

@@ -82,7 +82,7 @@ def test_the_last_output_of_a_dead_worker_is_shown() -> None:
 def test_a_shortfall_is_shown_when_nothing_failed() -> None:
     assert aborted(Books(shortfall=Shortfall(4, 1, 2, 8))) == [
         "too many",
-        "first shortfall: mini_batch_index=4, run() returned 2 elements, missing_count=8",
+        "first shortfall: mini_batch_index=4, run() returned 2 elements for 10 items",
         "all failed items: /s/failed.jsonl",
     ]
     assert aborted(Books()) == ["too many", "all failed items: /s/failed.jsonl"]
