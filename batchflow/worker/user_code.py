@@ -6,6 +6,7 @@ What is pickled comes from the caller's own memory.
 from __future__ import annotations
 
 import importlib
+import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,17 +64,25 @@ def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:
     return getattr(innermost(function), "__globals__", {})
 
 
+def _import_ahead(spec: WorkerSpec) -> None:
+    """Import what the workers use later: once the user's folders are on the path, a file there could take its place."""
+    import tokenize  # noqa: F401 - by linecache, for a traceback
+
+    if spec.cores // spec.worker_count > 1:
+        import threadpoolctl  # type: ignore[import-untyped]  # noqa: F401
+    if spec.kind == "function":
+        import cloudpickle  # noqa: F401
+
+
 def load_user_code(spec: WorkerSpec, pickled: bytes) -> UserCode:
     """Execute the entry script, or import or unpickle the functions; raises whatever that raises."""
+    _import_ahead(spec)
     if spec.kind == "script":
         return UserCode(script=load_entry_script(Path(spec.script), Path(spec.source_directory), spec.arguments))
     function = init = None
-    if pickled or spec.calls_pickled:
-        import cloudpickle
-    # What we import ourselves is imported by now, so a module of the caller's cannot take its place.
     sys.path[:] = list(dict.fromkeys([*spec.paths, *sys.path]))
     if pickled:
-        function, init = cloudpickle.loads(pickled)
+        function, init = pickle.loads(pickled)
     return UserCode(
         function=function if spec.function is None else resolve(spec.function),
         init=init if spec.init is None else resolve(spec.init),

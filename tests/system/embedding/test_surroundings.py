@@ -342,7 +342,7 @@ cells = [nbformat.v4.new_code_cell(cell) for cell in sys.stdin.read().split("# n
 notebook = nbformat.v4.new_notebook(cells=cells)
 nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
 (output,) = notebook.cells[-1].outputs
-print(output["text"])
+print(output["text"].strip())
 """
 
 
