@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from batchflow.errors import WorkflowError
+from batchflow.errors import UsageError, WorkflowError
 from batchflow.workflow import graph, paths, schema, shapes
 from batchflow.workflow.declarations import Declarations
 from batchflow.workflow.diagnostics import Problems, quoted
@@ -136,14 +136,14 @@ def _default(head: schema.HeadShape, steps: Mapping[str, Step], scope: Scope) ->
     if head.default is None:
         needed = {one for step in steps.values() for one in step.dependencies}
         return tuple(name for name in steps if name not in needed)
-    outputs = {step: [one.path for one in named.values() if one] for step, named in scope.outputs.items()}
+    outputs = {step: {key: one.path for key, one in named.items() if one} for step, named in scope.outputs.items()}
     if any(one is None for named in scope.outputs.values() for one in named.values()):
         # The path of an output is not known: a target may be that one.
         return tuple(head.default)
     for index, target in enumerate(head.default):
         try:
             graph.target_step(outputs, scope.folder, target)
-        except WorkflowError as error:
+        except UsageError as error:
             message = f"no step or output {quoted(target)} to build by default"
             scope.problems.add("BF040", message, scope.document, ("default", index), hint=error.hint)
     return tuple(head.default)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchflow.errors import WorkflowError
+from batchflow.errors import UsageError
 from batchflow.text import safe_text
 from batchflow.workflow import paths
 from batchflow.workflow.diagnostics import did_you_mean
@@ -33,26 +33,34 @@ def step_order(workflow: Workflow, targets: Iterable[str] = ()) -> tuple[str, ..
     """The steps that the targets need, each after all it depends on; otherwise in the order of the file.
 
     A target is a step or the path of an output, absolute or relative to the workflow's folder or the current one.
-    Without targets the workflow's default ones are taken.  Raises ``WorkflowError`` for a target that is neither.
+    Without targets the workflow's default ones are taken.  Raises ``UsageError`` for a target that is neither.
     """
-    outputs = {name: [one.path for one in step.outputs.values()] for name, step in workflow.steps.items()}
+    outputs = {name: {key: one.path for key, one in step.outputs.items()} for name, step in workflow.steps.items()}
     wanted = [target_step(outputs, workflow.folder, target) for target in tuple(targets) or workflow.default]
     needed = _ancestors({name: step.dependencies for name, step in workflow.steps.items()}, wanted)
     return tuple(_sorted({name: step.dependencies for name, step in workflow.steps.items() if name in needed}))
 
 
-def target_step(outputs: Mapping[str, Sequence[Path]], folder: Path, target: str) -> str:
-    """The step that a target means, of those with these outputs; ``WorkflowError`` if there is none."""
+def target_step(outputs: Mapping[str, Mapping[str, Path]], folder: Path, target: str) -> str:
+    """The step that a target means, of those with these outputs by name; ``UsageError`` if there is none."""
     if target in outputs:
         return target
     candidates = {paths.absolute(target, base).rstrip("/") for base in (folder, Path.cwd())}
-    for step, paths_written in outputs.items():
-        if any(str(path) in candidates for path in paths_written):
+    for step, written in outputs.items():
+        if any(str(path) in candidates for path in written.values()):
             return step
-    shown = [os.path.relpath(path, folder) for paths_written in outputs.values() for path in paths_written]
-    hint = did_you_mean(target, [*outputs, *shown]) or f"steps: {', '.join(outputs)}"
-    message = f"no step or output `{target}`"
-    raise WorkflowError(f"{safe_text(message)}\nhint: {safe_text(hint)}", hint=safe_text(hint))
+    hint = _nearest_target(outputs, folder, target)
+    raise UsageError(safe_text(f"no step or output `{target}`"), hint=safe_text(hint))
+
+
+def _nearest_target(outputs: Mapping[str, Mapping[str, Path]], folder: Path, target: str) -> str:
+    """What may have been meant by a target that is none."""
+    for step, written in outputs.items():
+        if target in written:
+            path = os.path.relpath(written[target], folder)
+            return f"`{target}` is the name of an output: write its step `{step}`, or its path `{path}`"
+    shown = [os.path.relpath(path, folder) for written in outputs.values() for path in written.values()]
+    return did_you_mean(target, [*outputs, *shown]) or f"steps: {', '.join(outputs)}"
 
 
 def find_cycle(dependencies: Mapping[str, Sequence[str]]) -> tuple[str, ...] | None:

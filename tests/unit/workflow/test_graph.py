@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.workflow.workflow_files import load, refused
+from unit.workflow.workflow_files import PARALLEL, load, refused
 
-from batchflow.errors import WorkflowError
+from batchflow.errors import UsageError
 from batchflow.workflow import step_order
 from batchflow.workflow.graph import find_cycle
 
@@ -41,8 +41,16 @@ def test_a_target_can_be_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_an_unknown_target_is_refused_with_a_suggestion(tmp_path: Path) -> None:
-    with pytest.raises(WorkflowError, match=r"no step or output `rihgt`\nhint: did you mean `right`\?"):
+    with pytest.raises(UsageError, match="no step or output `rihgt`") as caught:
         step_order(load(tmp_path, DIAMOND), ["rihgt"])
+    assert caught.value.hint == "did you mean `right`?"
+    assert caught.value.exit_code == 2
+
+
+def test_the_name_of_an_output_as_target_leads_to_its_step(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no step or output `rows`") as caught:
+        step_order(load(tmp_path, PARALLEL), ["rows"])
+    assert caught.value.hint == "`rows` is the name of an output: write its step `p`, or its path `rows.csv`"
 
 
 @pytest.mark.parametrize(
