@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree
 from batchflow.cli.plans import JSON_VERSION, list_json, list_lines, step_json
 from batchflow.cli.streams import write_data
 from batchflow.cli.text import count, duration, one_line, short_path
-from batchflow.errors import ResourceError
+from batchflow.errors import ResourceError, WorkflowError
 from batchflow.text import safe_text
 
 if TYPE_CHECKING:
@@ -35,8 +35,22 @@ def load(arguments: Arguments, backend: Backend) -> Workflow:
     """The workflow the command line names, or the nearest one above the working directory."""
     path = arguments.file
     if path is None or path.is_dir():
-        path = backend.find(Path.cwd() if path is None else path)
+        path = _found(Path.cwd() if path is None else path, arguments.targets, backend)
     return backend.load(path, arguments.params_file, arguments.overrides)
+
+
+def _found(start: Path, targets: Sequence[str], backend: Backend) -> Path:
+    try:
+        return backend.find(start)
+    except WorkflowError as error:
+        if not targets:
+            raise
+        # What was meant as a workflow file or folder has become a target.
+        target = Path(targets[0])
+        what = "a workflow file" if target.is_file() else "a folder with one" if target.is_dir() else "there"
+        hint = "a workflow file ends in .toml; make a new workflow with `batchflow init`"
+        message = f"{targets[0]} is not {what}, and as a target it needs a workflow: {error.message.splitlines()[0]}"
+        raise WorkflowError(message, hint=hint) from None
 
 
 def check(arguments: Arguments, backend: Backend) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from unit.cli.cli_fakes import FakeRooms, make_receipt
 
+from batchflow.cli.backend import Rooms
 from batchflow.cli.main import main, typed_command
 from batchflow.errors import (
     BatchflowError,
@@ -164,6 +165,24 @@ def test_signal_handlers_are_as_before_after_a_run(tmp_path: Path) -> None:
     before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     main(["run", "-q"], FakeRooms(tmp_path))
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("good.py", "a workflow file"), ("folder", "a folder with one"), ("/no/where", "there")]
+)
+def test_without_a_workflow_the_argument_is_named(
+    name: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "good.py").touch()
+    (tmp_path / "folder").mkdir()
+    rooms = FakeRooms(tmp_path)
+    rooms.find = Rooms().find  # type: ignore[method-assign]
+    assert main(["run", name], rooms) == 3
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {name} is not {what}, and as a target it needs a workflow:"
+        f" no workflow.toml or batchflow.toml in {tmp_path} or above it",
+        "hint: a workflow file ends in .toml; make a new workflow with `batchflow init`",
+    ]
 
 
 def test_a_parameter_given_as_a_target_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
