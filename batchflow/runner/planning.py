@@ -140,7 +140,7 @@ class Planner:
         now = sign(
             step, self._workflow, observer=self.observer, code=self.code, upstream=made_by, unknown_inputs=unknown
         )
-        found: dict[str, Any] = self.observer.look_at_outputs(step.outputs)
+        found: dict[str, Any] = self.observer.look_at_outputs(step.outputs, success.outputs)
         reasons = compare(success.signature, now, step, self._workflow)
         reasons += compare_outputs(success.outputs, found, step)
         return reasons if success.receipt is None else reasons + judge(success.receipt, step)

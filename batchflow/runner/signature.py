@@ -47,6 +47,7 @@ NEVER_STALE = frozenset(
 )
 """Fields of ``ParallelSettings`` that say how a step is run, not what it makes."""
 
+_CONTENT_SIZE_MAX = 64 * 1024 * 1024
 
 ListFiles = Callable[[tuple[str, ...]], Listing]
 
@@ -95,8 +96,25 @@ class Observer:
             # Good enough as a dataset or not (hidden files only, links that lead out), a change must be seen.
             return _walked(path)
 
-    def look_at_outputs(self, outputs: Mapping[str, Output]) -> dict[str, Any]:
-        return {name: self.look_at(output.path) for name, output in outputs.items()}
+    def keep_outputs(self, outputs: Mapping[str, Output]) -> dict[str, Any]:
+        """The outputs as a step has just left them, files of moderate size with a digest of their content."""
+        found = {name: self.look_at(output.path) for name, output in outputs.items()}
+        for name, state in found.items():
+            if state["kind"] == "file" and state["size"] <= _CONTENT_SIZE_MAX:
+                state["content"] = _content(outputs[name].path)
+        return found
+
+    def look_at_outputs(self, outputs: Mapping[str, Output], kept: Mapping[str, Any]) -> dict[str, Any]:
+        """The outputs as they are now; one that is as it was ``kept``, though touched, counts as that one."""
+        found = {}
+        for name, output in outputs.items():
+            state, old = self.look_at(output.path), kept.get(name)
+            if old is not None and state["kind"] == old["kind"] == "file" and state["size"] == old["size"]:
+                same_time = state["mtime_ns"] == old["mtime_ns"]
+                if same_time or (old.get("content") and old["content"] == _content(output.path)):
+                    state = dict(old)
+            found[name] = state
+        return found
 
     def _listing(self, patterns: tuple[str, ...], kind: str) -> dict[str, Any]:
         seen = self._seen.get(patterns)
@@ -225,6 +243,18 @@ def _portable(value: object, folder: re.Pattern[str]) -> object:
 
 def _readable(command: str | tuple[str, ...]) -> str | tuple[str, ...]:
     return readable(command) if isinstance(command, str) else tuple(readable(word) for word in command)
+
+
+def _content(path: Path) -> str | None:
+    """A digest of the file's bytes; None if it cannot be read."""
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()
 
 
 def _walked(folder: Path) -> dict[str, Any]:

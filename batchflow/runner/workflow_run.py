@@ -237,7 +237,7 @@ class WorkflowRun:
             self._run_id,
             elapsed_s,
             signature,
-            self._observer.look_at_outputs(step.outputs),
+            self._observer.keep_outputs(step.outputs),
             receipt_json,
         )
         attempt = Attempt(self._run_id, step.name, "done", elapsed_s, receipt=receipt_json)

@@ -92,7 +92,7 @@ EDITS: list[tuple[str, Callable[[Path], None], dict[str, list[str]]]] = [
     ),
     ("the module of a call step", edit("evaluate.py", "* args", "+ args"), {"evaluate": ["code_changed evaluate.py"]}),
     ("an output edited", edit("build/report.txt", "30", "31"), {"evaluate": ["output_changed report"]}),
-    ("an output touched", touch("build/report.txt"), {"evaluate": ["output_changed report"]}),
+    ("an output touched", touch("build/report.txt"), {}),
     ("an output removed", remove("build/report.txt"), {"evaluate": ["output_missing report"]}),
     (
         "a file in an output folder edited",
@@ -130,6 +130,23 @@ def test_a_changed_parameter_makes_its_step_stale_and_is_the_reason(tmp_path: Pa
     assert [one.kind for one in evaluate.reasons] == ["upstream"]
     run(workflow)
     assert (tmp_path / "build/report.txt").read_text() == "50\n"
+
+
+def test_an_output_that_was_only_touched_is_still_the_one_that_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = Flow(tmp_path).run("make", "echo one > ${outputs.x}", outputs={"x": "x.txt"}).build()
+    run(workflow)
+    touch("x.txt")(tmp_path)
+    assert plan(workflow) == {"make": []}
+    (tmp_path / "x.txt").write_text("two\n")
+    assert plan(workflow) == {"make": ["output_changed x"]}
+    # Of a large output only size and time are known.
+    monkeypatch.setattr("batchflow.runner.signature._CONTENT_SIZE_MAX", 3)
+    run(workflow)
+    assert plan(workflow) == {"make": []}
+    touch("x.txt")(tmp_path)
+    assert plan(workflow) == {"make": ["output_changed x"]}
 
 
 FORCED: list[tuple[dict[str, Any], dict[str, list[str]]]] = [
