@@ -58,6 +58,8 @@ class Attempt:
     error: str | None = None
     hint: str | None = None
     receipt: Mapping[str, Any] | None = None
+    signature: Mapping[str, Any] | None = None
+    """What it was made from, if it did not succeed."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Invariant: no reasons exactly when everything that decides what the step makes i
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -35,7 +36,9 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], step: Step, workflow
             continue
         was, now = old["code"].get(name), new["code"].get(name)
         if was != now:
-            reasons.append(Reason("code_changed", name, None if was else "not used", None if now else "not used"))
+            reasons.append(
+                Reason("code_changed", name, None, None if was and now else "new" if now else "no longer used")
+            )
     for name in step.dependencies:
         if name in new["upstream"] and old["upstream"].get(name) != new["upstream"][name]:
             reasons.append(Reason("upstream", name, old["upstream"].get(name), new["upstream"][name]))
@@ -103,13 +106,13 @@ def _settings(old: Mapping[str, Any], new: Mapping[str, Any], step: Step, workfl
         if not names:
             unexplained.append(key)
     reasons = [
-        Reason("parameter_changed", name, _text(was), _text(now), _parameter_position(workflow, name))
+        Reason("parameter_changed", name, *_texts(was, now), _parameter_position(workflow, name))
         for name, (was, now) in changed.items()
         if name in explaining
     ]
     for key in unexplained:
         position = step.key_positions.get(key) or step.key_positions.get(key.partition(".")[0]) or step.position
-        reasons.append(Reason("setting_changed", key, _text(before.get(key)), _text(after.get(key)), position))
+        reasons.append(Reason("setting_changed", key, *_texts(before.get(key), after.get(key)), position))
     return reasons
 
 
@@ -139,11 +142,42 @@ def _parameter_position(workflow: Workflow, name: str) -> Position | None:
     return parameter.position if parameter.origin == "default" else None
 
 
-def _text(value: object) -> str | None:
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = readable(text)
+def _texts(old: object, new: object) -> tuple[str | None, str | None]:
+    """Two values as short text that shows where they first differ: of long lines a part, of several lines one.
+
+    A value that is not there stays None.
+    """
+    if old is None or new is None:
+        return None if old is None else _cut(_text(old)), None if new is None else _cut(_text(new))
+    was, now = _first_difference(_text(old), _text(new))
+    start = _shared_length(was, now) - _TEXT_LENGTH_MAX // 2
+    if start > 0 and max(len(was), len(now)) > _TEXT_LENGTH_MAX:
+        was, now = f"…{was[start:]}", f"…{now[start:]}"
+    return _cut(was), _cut(now)
+
+
+def _shared_length(one: str, other: str) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _first_difference(was: str, now: str) -> tuple[str, str]:
+    """The first lines of two texts that differ, if one has several."""
+    if "\n" not in was + now:
+        return was, now
+    for index, lines in enumerate(itertools.zip_longest(was.splitlines(), now.splitlines()), start=1):
+        if lines[0] != lines[1]:
+            before, after = ("no line" if line is None else line.strip() or "an empty line" for line in lines)
+            return f"line {index}: {before}", after
+    return "the ends of its lines", "others"
+
+
+def _text(value: object) -> str:
+    return readable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.splitlines())
     return text if len(text) <= _TEXT_LENGTH_MAX else text[: _TEXT_LENGTH_MAX - 1] + "…"
 
 

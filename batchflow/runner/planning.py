@@ -120,7 +120,13 @@ class Planner:
         elif success is None:
             reasons.append(Reason("never_run", ""))
         if success is not None:
-            reasons += self._changes(step, success, waits_for, unknown)
+            reasons += self._changes(step, success.signature, waits_for, unknown)
+            found: dict[str, Any] = self.observer.look_at_outputs(step.outputs, success.outputs)
+            reasons += compare_outputs(success.outputs, found, step)
+            if success.receipt is not None:
+                reasons += judge(success.receipt, step)
+        elif attempt is not None and attempt.signature is not None:
+            reasons += self._changes(step, attempt.signature, waits_for, unknown)
         reasons += [Reason("upstream", name) for name in waits_for]
         if step.parallel is not None and not step.parallel.allow_reuse:
             reasons.append(Reason("no_reuse", "", position=step.key_positions.get("parallel.allow_reuse")))
@@ -131,7 +137,10 @@ class Planner:
             return Reason("running", self._going_on)
         return Reason("failed_before" if attempt.status == "failed" else "interrupted_before", "")
 
-    def _changes(self, step: Step, success: Success, waits_for: list[str], unknown: frozenset[str]) -> list[Reason]:
+    def _changes(
+        self, step: Step, old: Mapping[str, Any], waits_for: list[str], unknown: frozenset[str]
+    ) -> list[Reason]:
+        """What is no longer as it was in the signature ``old``."""
         made_by = {
             name: self._memory.successes[name].run_id
             for name in step.dependencies
@@ -140,10 +149,7 @@ class Planner:
         now = sign(
             step, self._workflow, observer=self.observer, code=self.code, upstream=made_by, unknown_inputs=unknown
         )
-        found: dict[str, Any] = self.observer.look_at_outputs(step.outputs, success.outputs)
-        reasons = compare(success.signature, now, step, self._workflow)
-        reasons += compare_outputs(success.outputs, found, step)
-        return reasons if success.receipt is None else reasons + judge(success.receipt, step)
+        return compare(old, now, step, self._workflow)
 
     def _unknown_inputs(self, step: Step, waits: bool) -> frozenset[str]:
         """The inputs that a stale step is going to make or may make; those missing otherwise are problems."""

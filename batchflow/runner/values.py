@@ -53,6 +53,8 @@ class Reason:
         subject = " ".join(part for part in (self.kind.replace("_", " "), self.name) if part)
         if self.old is None and self.new is None:
             return subject
+        if self.kind == "code_changed":
+            return f"{subject}: {self.new}"
         return f"{subject}: {self.old if self.old is not None else '-'} → {self.new if self.new is not None else '-'}"
 
 

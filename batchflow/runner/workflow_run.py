@@ -169,6 +169,7 @@ class WorkflowRun:
         started = time.monotonic()
         reason = "; ".join(one.describe() for one in plan.reasons)
         self._emit(StepStarted(step.name, step.kind, reason))
+        self._signature: dict[str, Any] | None = None
         self._records.put_attempt(Attempt(self._run_id, step.name, "running", 0.0))
         try:
             receipt = self._make(step, started)
@@ -188,6 +189,8 @@ class WorkflowRun:
         successes = self._memory.successes
         upstream = {name: successes[name].run_id for name in step.dependencies if name in successes}
         signature = sign(step, self._workflow, observer=self._observer, code=self._code, upstream=upstream)
+        self._signature = signature
+        self._records.put_attempt(Attempt(self._run_id, step.name, "running", 0.0, signature=signature))
         outputs = pending_outputs(step)
         self._records.put_claims(step.name, [output.final for output in outputs.values()])
         for output in outputs.values():
@@ -251,7 +254,11 @@ class WorkflowRun:
         self._results[step.name] = replace(self._record(step, status, elapsed_s), error=error.message, hint=error.hint)
         if self.first_error is None:
             self.first_error = error
-        self._records.put_attempt(Attempt(self._run_id, step.name, status, elapsed_s, kind, error.message, error.hint))
+        self._records.put_attempt(
+            Attempt(
+                self._run_id, step.name, status, elapsed_s, kind, error.message, error.hint, signature=self._signature
+            )
+        )
         self._emit(StepFailed(step.name, elapsed_s, kind, error.message, error.hint))
 
     def _record(self, step: Step, status: StepStatus, elapsed_s: float, receipt: Receipt | None = None) -> StepRecord:

@@ -81,6 +81,17 @@ def test_an_output_that_was_written_to_its_real_path_is_explained(tmp_path: Path
     )
 
 
+def test_after_a_failure_the_plan_says_what_was_changed_since(tmp_path: Path) -> None:
+    (tmp_path / "tool.py").write_text("raise SystemExit(3)\n")
+    flow = Flow(tmp_path).run("make", "python tool.py")
+    assert run(flow.build()).exit_code == 1
+    assert plan(flow.build()) == {"make": ["failed_before"]}
+    (tmp_path / "tool.py").write_text("print('better')\n")
+    assert plan(flow.build()) == {"make": ["failed_before", "code_changed tool.py"]}
+    assert run(flow.build()).exit_code == 0
+    assert plan(flow.build()) == {"make": []}
+
+
 def test_a_pipeline_that_is_cut_short_fails_with_the_cure(tmp_path: Path) -> None:
     flow = Flow(tmp_path).run("make", "yes | head -n 1 > ${outputs.x}", outputs={"x": "x.txt"})
     step = run(flow.build()).steps["make"]

@@ -63,8 +63,8 @@ def reasons(tmp_path: Path, **keys: Any) -> list[str]:
         ),
         ({"inputs": {"images": FILE}}, ["input changed images: 10,000 files → 1,234 bytes"]),
         ({"code": {"tool.py": "d2", "log.txt": "x"}}, ["code changed tool.py"]),
-        ({"code": {"log.txt": None}}, ["code changed tool.py: - → not used"]),
-        ({"code": {"tool.py": "d1", "new.py": "d"}}, ["code changed new.py: not used → -"]),
+        ({"code": {"log.txt": None}}, ["code changed tool.py: no longer used"]),
+        ({"code": {"tool.py": "d1", "new.py": "d"}}, ["code changed new.py: new"]),
         ({"upstream": {"prepare": "r2"}}, ["upstream prepare: r1 → r2"]),
         ({"upstream": {}}, []),
     ],
@@ -107,6 +107,31 @@ def test_a_past_success_is_judged_by_the_thresholds_of_now(
     assert [one.describe() for one in reasons] == expected
     assert [(one.kind, one.position) for one in reasons] == [("threshold", place)] * len(expected)
     assert judge(receipt, Flow(tmp_path).run("p", "true").steps["p"]) == []
+
+
+LONG = "tool " + "--same " * 40
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("a\nb\nc\n", "a\n  b2\nc\n", "line 2: b → b2"),
+        ("a\nb\n", "a\n", "line 2: b → no line"),
+        ("a\n", "a\n\nb", "line 2: no line → an empty line"),
+        ("a", "a\nb", "line 2: no line → b"),
+        ("a\nb", "a\nb\n", "the ends of its lines → others"),
+        (f"{LONG}--old 1", f"{LONG}--new 1", f"…{LONG[-58:]}--old 1 → …{LONG[-58:]}--new 1"),
+        (["x", "a\nb"], ["x", "c\nb"], '["x", "a\\nb"] → ["x", "c\\nb"]'),
+        ("", "x", " → x"),
+    ],
+)
+def test_of_long_settings_the_first_difference_is_shown(tmp_path: Path, old: Any, new: Any, expected: str) -> None:
+    workflow = Flow(tmp_path).run("predict", "x").build()
+    was, now = (
+        {"settings": {"run": one}, "params": {}, "inputs": {}, "code": {}, "upstream": {}} for one in (old, new)
+    )
+    (reason,) = compare(was, now, workflow.steps["predict"], workflow)
+    assert reason.describe() == f"setting changed run: {expected}"
 
 
 def test_states_of_one_size_differ_by_their_times() -> None:
