@@ -39,13 +39,13 @@ def aborted(reason: str, outcomes: Outcomes, failed_path: Path) -> str:
 
 
 def _cause(error_type: str, message: str, traceback: str) -> str:
-    """The traceback, which ends in the error itself, or the error alone."""
+    """The traceback and the error, which is said once: most tracebacks end in it, those of our own errors do not."""
     text = traceback.rstrip()
-    return (
-        text
-        if text.endswith(message) and message
-        else "\n".join(part for part in (text, f"{error_type}: {message}") if part)
-    )
+    last_part = text.rpartition("Traceback (most recent call last):")[2]
+    if any(line.partition(":")[0] == error_type for line in last_part.splitlines()):
+        return text
+    error = f"{error_type}: {message}" if message else error_type
+    return f"{text}\n{error}" if text else error
 
 
 def skipped(hidden_count: int, special_count: int) -> str:

@@ -9,12 +9,13 @@ exception's middle frames left out first, and ``TRACEBACK_SIZE_MAX`` bytes.
 from __future__ import annotations
 
 import importlib
+import itertools
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from batchflow.errors import BatchflowError, ContractError, EntryScriptError
 
@@ -36,6 +37,11 @@ _HIDDEN = (
 
 _CAUSE = "\nThe above exception was the direct cause of the following exception:\n\n"
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
+
+
+_REPEATED_SHOWN = 3
+_Repeated: TypeAlias = "tuple[TracebackType, int]"
+"""An entry of a traceback, and how many more like it follow that are not shown."""
 
 
 class FailureText(TypedDict):
@@ -146,22 +152,22 @@ class _Report:
     def _frames(self, entry: TracebackType | None, *, may_be_ours: bool) -> list[str]:
         """The user's frames from ``entry`` inwards, as text; too many lose their middle."""
         count = self._frames_left
-        first: list[TracebackType] = []
-        last: deque[TracebackType] = deque(maxlen=max(1, count - count // 2))
+        first: list[_Repeated] = []
+        last: deque[_Repeated] = deque(maxlen=max(1, count - count // 2))
         left_out = 0
-        for one in _user_entries(entry) or (_entries(entry) if may_be_ours else ()):
+        for one in _collapsed(_user_entries(entry) or (_entries(entry) if may_be_ours else ())):
             if len(first) < count // 2:
                 first.append(one)
             else:
-                left_out += len(last) == last.maxlen
+                left_out += 1 + last[0][1] if len(last) == last.maxlen else 0
                 last.append(one)
         if count < 1:
             return []
         self._frames_left -= len(first) + len(last)
-        lines = [_frame_text(one) for one in first]
+        lines = [_frame_text(*one) for one in first]
         if left_out:
             lines.append(f"  … {left_out} more frames …\n")
-        return lines + [_frame_text(one) for one in last]
+        return lines + [_frame_text(*one) for one in last]
 
 
 def _entries(entry: TracebackType | None) -> Iterator[TracebackType]:
@@ -174,12 +180,27 @@ def _user_entries(entry: TracebackType | None) -> list[TracebackType]:
     return [one for one in _entries(entry) if not _is_hidden(one.tb_frame.f_code.co_filename)]
 
 
+def _collapsed(entries: Iterable[TracebackType]) -> Iterator[_Repeated]:
+    """The entries; of one that is repeated, as Python does, the first three and how often it comes again."""
+    for _, run in itertools.groupby(entries, _place):
+        alike = list(run)
+        shown = alike[:_REPEATED_SHOWN]
+        yield from ((one, 0) for one in shown[:-1])
+        yield shown[-1], len(alike) - len(shown)
+
+
+def _place(entry: TracebackType) -> tuple[str, int, str]:
+    code = entry.tb_frame.f_code
+    return code.co_filename, entry.tb_lineno or 0, code.co_name
+
+
 def _is_hidden(filename: str) -> bool:
     return filename.startswith(_HIDDEN)
 
 
-def _frame_text(entry: TracebackType) -> str:
-    return bounded("".join(traceback.format_list(traceback.extract_tb(entry, limit=1))), _LINE_SIZE_MAX)
+def _frame_text(entry: TracebackType, again: int) -> str:
+    text = bounded("".join(traceback.format_list(traceback.extract_tb(entry, limit=1))), _LINE_SIZE_MAX)
+    return text + (f"  [Previous line repeated {again} more time{'s' if again > 1 else ''}]\n" if again else "")
 
 
 def _before(error: BaseException) -> tuple[BaseException | None, str]:
@@ -193,7 +214,8 @@ def _last_line(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return bounded("".join(traceback.format_exception_only(type(error), error)), _LINE_SIZE_MAX)
     try:
-        message = bounded(str(error), _LINE_SIZE_MAX)
+        # What a bare "SystemExit: 3" means is said in the message.
+        message = message_of(error) if type(error) is SystemExit else bounded(str(error), _LINE_SIZE_MAX)
     except BaseException:
         message = message_of(error)
     return f"{type_name(type(error))}: {message}\n" if message else f"{type_name(type(error))}\n"

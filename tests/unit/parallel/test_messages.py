@@ -55,6 +55,27 @@ def test_a_threshold_shows_the_first_failure_with_its_traceback() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("error_type", "message", "traceback", "shown"),
+    [
+        ("KeyboardInterrupt", "", "  File x\nKeyboardInterrupt\n", "  File x\nKeyboardInterrupt"),
+        ("KeyboardInterrupt", "", "", "KeyboardInterrupt"),
+        ("OSError", "no", "  File x\nOSError: no\na note\n", "  File x\nOSError: no\na note"),
+        ("SyntaxError", "bad (x.py, line 3)", "  File x\nSyntaxError: bad\n", "  File x\nSyntaxError: bad"),
+        (
+            "OSError",
+            "no",
+            f"{TRACEBACK}\nTraceback (most recent call last):\n  File x",
+            f"{TRACEBACK}\nTraceback (most recent call last):\n  File x\nOSError: no",
+        ),
+        ("batchflow.errors.ContractError", "3 rows", "  File x", "  File x\nbatchflow.errors.ContractError: 3 rows"),
+    ],
+)
+def test_the_cause_is_said_once(error_type: str, message: str, traceback: str, shown: str) -> None:
+    description = {"error_type": error_type, "message": message, "traceback": traceback}
+    assert messages.init_failed(2, description) == f"init() failed 2 times in a row\n{shown}"
+
+
 def test_without_a_traceback_the_error_stands_alone() -> None:
     assert aborted(Books(lost=lost(), items=1)) == [
         "too many",

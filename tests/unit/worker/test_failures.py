@@ -169,11 +169,13 @@ def test_bounded(text, size, expected):
 
 
 def test_a_deep_recursion_keeps_its_ends():
-    error = run_source("def dive(n):\n    return dive(n + 1)\n\ndef run():\n    dive(0)\n")
+    error = run_source(
+        "def dive(n):\n    return sink(n)\ndef sink(n):\n    return dive(n + 1)\ndef run():\n    dive(0)\n"
+    )
     failure = describe_failure(error)
     assert failure["error_type"] == "RecursionError"
     lines = failure["traceback"].splitlines()
-    assert lines[1] == '  File "score.py", line 5, in run'
+    assert lines[1] == '  File "score.py", line 6, in run'
     assert sum(line.startswith("  File") for line in lines) == FRAMES_MAX
     (left_out,) = [line for line in lines if "more frames" in line]
     assert int(left_out.split()[1]) > 500
@@ -181,8 +183,11 @@ def test_a_deep_recursion_keeps_its_ends():
 
 
 def nested(depth):
-    """A traceback of exactly ``depth`` frames of the user's."""
-    source = "def run(n):\n    if n == 1:\n        raise ValueError('deep')\n    run(n - 1)\n"
+    """A traceback of exactly ``depth`` frames of the user's, no two alike that follow each other."""
+    source = (
+        "def run(n):\n    if n == 1:\n        raise ValueError('deep')\n"
+        "    if n % 2:\n        run(n - 1)\n    run(n - 1)\n"
+    )
     return run_source(source, depth)
 
 
@@ -265,7 +270,7 @@ def test_groups_show_their_members_and_notes():
     group = BaseExceptionGroup("two things", members)  # noqa: F821
     text = describe_failure(group)["traceback"]
     assert text.startswith("ExceptionGroup: two things (2 sub-exceptions)\n  +---------------- 1 ----------------\n")
-    assert '  |   File "score.py", line 4, in run\n' in text
+    assert '  |   File "score.py", line 6, in run\n' in text
     assert (
         "  | ValueError: deep\n  +---------------- 2 ----------------\n  | KeyError: 'k'\n  | seen at 12:00\n" in text
     )
@@ -276,3 +281,19 @@ def test_groups_show_their_members_and_notes():
     for _ in range(100):
         crowd = ExceptionGroup("outer", [crowd])  # noqa: F821
     assert describe_failure(crowd)["traceback"].endswith("more\n")
+
+
+def test_a_frame_that_is_repeated_is_collapsed_as_python_does():
+    source = "def run(depth):\n    if depth:\n        run(depth - 1)\n    raise ValueError('ground')\n"
+    text = describe_failure(run_source(source, 200))["traceback"]
+    assert text.count("run(depth - 1)") == 3
+    assert "  [Previous line repeated 197 more times]\n" in text
+    assert "more frames" not in text
+    few = [describe_failure(run_source(source, depth))["traceback"] for depth in (3, 4)]
+    assert "repeated" not in few[0]
+    assert few[1].count("  [Previous line repeated 1 more time]\n") == 1
+
+
+def test_what_sys_exit_means_is_said_once():
+    text = describe_failure(run_source("import sys\ndef run():\n    sys.exit(3)\n"))["traceback"]
+    assert text.splitlines()[-1] == "SystemExit: the script called sys.exit(3)"
