@@ -109,7 +109,7 @@ class ParameterShape(Shape):
     max: Annotated[Any, WithJsonSchema({"type": "number"})] = Field(None, description="Largest allowed number.")
     choices: list[Scalar] | None = Field(None, min_length=1, description="The only allowed values.")
     pattern: str | None = Field(None, description="Regular expression that the whole text must match.")
-    help: str = Field("", description="One line for `batchflow params`.")
+    help: str = Field("", description="One line for `batchflow list`.")
 
 
 class DatasetShape(Shape):
@@ -185,7 +185,9 @@ class ParallelShape(Shape):
     )
     run_max_try: Annotated[int, Field(ge=1, le=1000), Referable()] = Field(3, description="Attempts of a mini-batch.")
     isolate_failures: Flag = Field(
-        True, description="Whether a failing mini-batch is halved until the bad items are known."
+        True,
+        description="For a later version, which halves a failing mini-batch until the bad items are known; "
+        "so far all items of a mini-batch whose last attempt failed have failed.",
     )
     workers: Annotated[int, Field(ge=1, le=4096), Referable()] | None = Field(
         None, description="Worker processes; default: as many as CPUs this process may use."

@@ -346,3 +346,9 @@ def test_every_key_in_the_schema_is_described() -> None:
     ]
     assert missing == []
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+def test_the_schema_promises_nothing_that_is_not_there_yet() -> None:
+    text = str(json_schema())
+    assert "batchflow params" not in text
+    assert "so far all items of a mini-batch whose last attempt failed have failed" in text
