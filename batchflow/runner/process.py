@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from batchflow.journal.state_folder import open_private_file
 from batchflow.worker import guard
 
 _STOP_LOOK_MS = 100
+_LOOK_AGAIN_S = 0.01
+_LOOKS_MAX = 500
 _TAIL_SIZE = 64 * 1024
 TAIL_LINE_COUNT = 20
 _LINE_LENGTH_MAX = 500
@@ -85,6 +88,9 @@ def run_command(
         # Closing the lifeline, which leaving this block does, kills whatever still runs.
         with process:
             text, stopped = _wait(process, status_in, stop)
+            if b"status" not in text:
+                # The guard was killed: its command dies with it, what the command started is ours to end.
+                _kill_session(process.pid)
     finally:
         os.close(status_in)
     return _read_status(text, stopped)
@@ -99,7 +105,7 @@ def read_tail(path: Path, line_count: int = TAIL_LINE_COUNT) -> str:
     return ""
 
 
-def _wait(process: subprocess.Popen[bytes], status_in: int, stop: StopRequest) -> tuple[str, bool]:
+def _wait(process: subprocess.Popen[bytes], status_in: int, stop: StopRequest) -> tuple[bytes, bool]:
     """What the guard says until it ends, and whether it was told to end the command."""
     told = StopLevel.NONE
     text = b""
@@ -112,7 +118,7 @@ def _wait(process: subprocess.Popen[bytes], status_in: int, stop: StopRequest) -
         if poller.poll(_STOP_LOOK_MS):
             part = os.read(status_in, 512)
             if not part:
-                return text.decode(), told is not StopLevel.NONE
+                return text, told is not StopLevel.NONE
             text += part
 
 
@@ -122,18 +128,49 @@ def _speak(process: subprocess.Popen[bytes], word: bytes) -> None:
             process.stdin.write(word)
 
 
-def _read_status(text: str, stopped: bool) -> CommandEnd:
-    said = dict(line.split() for line in text.splitlines())
+def _read_status(text: bytes, stopped: bool) -> CommandEnd:
+    said = dict(line.split() for line in text.decode().splitlines())
     if "status" not in said:
-        if "pid" in said:
-            # The guard was killed: its command dies with it, the command's own children are ours to end.
-            with contextlib.suppress(OSError):
-                os.killpg(int(said["pid"]), signal.SIGKILL)
         return CommandEnd(int(signal.SIGKILL), None, stopped)
     status = int(said["status"])
     if os.WIFSIGNALED(status):
         return CommandEnd(os.WTERMSIG(status), None, stopped)
     return CommandEnd(None, os.WEXITSTATUS(status), stopped)
+
+
+def _kill_session(session: int) -> None:
+    """Kill the processes of the session that our child ``session`` leads.
+
+    The child must not have been collected: until then its number is nobody else's, and who has it is a descendant.
+    Gives up on what does not die: it is another user's by now, or the kernel holds it.
+    """
+    for _ in range(_LOOKS_MAX):
+        members = [pid for pid in _processes() if pid != session and _session_of(pid) == session]
+        if not members:
+            return
+        for pid in members:
+            with contextlib.suppress(OSError):
+                process = os.pidfd_open(pid)
+                try:
+                    # Asked again, now that the process can no longer be taken for another.
+                    if _session_of(pid) == session:
+                        signal.pidfd_send_signal(process, signal.SIGKILL)
+                finally:
+                    os.close(process)
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def _processes() -> list[int]:
+    return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+
+
+def _session_of(pid: int) -> int | None:
+    """The session of a process that runs; None if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[3])
 
 
 def _interpreter() -> str:

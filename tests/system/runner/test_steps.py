@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
 from system.runner.flows import files, make_flow, make_inputs, plan, run, statuses
-from system.runner.processes import descendants, wait_until
+from system.runner.processes import alive, descendants, wait_until
 from unit.runner.builders import Flow
 
 import batchflow.errors
@@ -311,6 +312,31 @@ def test_background_processes_of_a_finished_command_are_ended(tmp_path: Path) ->
     workflow = Flow(tmp_path).run("make", "sleep 600 & setsid sleep 600 & (sleep 600 &) ; true").build()
     assert run(workflow).exit_code == 0
     assert descendants(os.getpid()) == []
+
+
+def test_a_killed_guard_leaves_nothing_of_its_session(tmp_path: Path) -> None:
+    """Neither what is in the command's process group nor what has a group of its own; other processes live on."""
+    code = "import os; os.setpgid(0, 0); open('apart', 'w').write(str(os.getpid())); os.execlp('sleep', 'sleep', '600')"
+    (tmp_path / "apart.py").write_text(code)
+    command = "sleep 600 & echo $! > beside; python apart.py & wait"
+    bystander = subprocess.Popen(["sleep", "600"])
+
+    def watch() -> None:
+        wait_until(lambda: (tmp_path / "apart").exists() and (tmp_path / "apart").read_text())
+        (guard,) = [one for one in descendants(os.getpid()) if b"guard.py" in Path(f"/proc/{one}/cmdline").read_bytes()]
+        os.kill(guard, signal.SIGKILL)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        record = run(Flow(tmp_path).run("make", command).build())
+        watcher.join()
+        assert (record.steps["make"].error or "").startswith("the command of step make ended with signal 9 (SIGKILL)")
+        assert [alive(int((tmp_path / name).read_text())) for name in ("beside", "apart")] == [False, False]
+        assert alive(bystander.pid)
+    finally:
+        bystander.kill()
+        bystander.wait()
 
 
 def test_a_stop_before_the_first_step_runs_nothing(tmp_path: Path) -> None:
