@@ -20,6 +20,7 @@ import glob
 import hashlib
 import os
 import re
+import shlex
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -161,7 +162,7 @@ def settings_of(step: Step, folder: Path) -> dict[str, Any]:
     """Every declared value that decides what the step makes; keys as in the file, dotted below the step."""
     found: dict[str, Any] = {"kind": step.kind}
     if step.kind == "run":
-        found["run"] = list(step.command) if isinstance(step.command, tuple) else step.command
+        found["run"] = _unquoted(step.command, folder) if isinstance(step.command, str) else list(step.command or ())
     if step.kind == "call":
         found["call"] = step.function
     found |= {f"args.{name}": value for name, value in step.args.items()}
@@ -223,6 +224,13 @@ def _parallel_settings(settings: ParallelSettings) -> dict[str, Any]:
                 value = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in value.items()}
             found[f"parallel.{field.name}"] = value
     return found
+
+
+def _unquoted(command: str, folder: Path) -> str:
+    """The command without the quotes that its paths have only because of what the workflow's folder is called."""
+    if shlex.quote(str(folder)) == str(folder):
+        return command
+    return re.sub(rf"'({re.escape(str(folder))}/[\w@%+=:,./-]*)'", r"\1", command, flags=re.ASCII)
 
 
 def _portable_path(folder: Path) -> re.Pattern[str]:

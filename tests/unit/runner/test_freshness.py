@@ -222,6 +222,14 @@ def test_settings_do_not_depend_on_where_the_folder_lies(tmp_path: Path, text: s
     assert settings_of(step, tmp_path)["run"] == expected.format(folder=tmp_path)
 
 
+def test_quotes_that_only_the_name_of_the_folder_needs_do_not_count(tmp_path: Path) -> None:
+    plain, spaced = Path("/home/me/project"), Path("/home/me/my project")
+    commands = {plain: "sort {0}/x.csv '{0}/a b'", spaced: "sort '{0}/x.csv' '{0}/a b'"}
+    for folder, command in commands.items():
+        step = Flow(tmp_path).run("p", command.format(folder)).steps["p"]
+        assert settings_of(step, folder)["run"] == "sort x.csv 'a b'"
+
+
 def test_files_that_the_step_made_itself_are_no_code() -> None:
     before = {"a.py": "1", "b.log": "2", "c.cfg": "3"}
     after = {"a.py": "1*", "b.log": "2*", "c.cfg": "3", "made.log": "4"}
