@@ -19,14 +19,14 @@ JSON_VERSION = 1
 
 def plan_lines(plan: WorkflowPlan, folder: Path) -> list[str]:
     """Each step that will run with its reasons, then the others in one line."""
-    lines: list[str] = []
+    lines = [] if plan.going_on is None else [f"a run of this workflow is going on: {safe_text(plan.going_on)}"]
     for step in plan.stale:
         lines.append(f"{safe_text(step.step)}: will run")
         lines += [f"  {_reason_line(reason, folder)}" for reason in step.reasons]
     fresh = [safe_text(step.step) for step in plan.steps if not step.stale]
     if not plan.stale:
         verb = "is" if len(fresh) == 1 else "are"
-        return [f"nothing to do: {count(len(fresh), 'step')} {verb} up to date ({', '.join(fresh)})"]
+        return [*lines, f"nothing to do: {count(len(fresh), 'step')} {verb} up to date ({', '.join(fresh)})"]
     if fresh:
         lines.append(f"up to date: {', '.join(fresh)}")
     lines.append(f"{len(plan.stale):,} of {count(len(plan.steps), 'step')} would run; nothing was changed")

@@ -31,6 +31,14 @@ def test_an_empty_plan_is_one_line() -> None:
     assert plan_lines(plan, W) == ["nothing to do: 2 steps are up to date (a, b)"]
 
 
+def test_a_plan_made_during_a_run_says_so_first() -> None:
+    plan = WorkflowPlan((StepPlan("a", ()),), going_on="pid=7, host=h")
+    assert plan_lines(plan, W) == [
+        "a run of this workflow is going on: pid=7, host=h",
+        "nothing to do: 1 step is up to date (a)",
+    ]
+
+
 def test_a_plan_as_json() -> None:
     value = plan_json(make_plan(), make_workflow(W))
     assert (value["version"], value["workflow"]) == (1, "/w/workflow.toml")
