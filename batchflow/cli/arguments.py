@@ -19,6 +19,8 @@ from batchflow.errors import UsageError
 _WORKFLOW_NAMES = ("workflow.toml", "batchflow.toml")
 _LATER = ("--profile", "--retries", "-U", "--until", "-O", "--omit-from", "-t", "--touch", "-p", "--printshellcmds")
 """What Snakemake users type and batchflow does not do yet."""
+_KNOWN_AS = {"--jobs": "-j or --cores", "--params-file": "--params", "--workers": "--cores"}
+"""What other tools call an option of ours."""
 DAG_FORMATS = ("tree", "mermaid", "dot", "json")
 
 
@@ -87,7 +89,9 @@ def parse(argv: Sequence[str]) -> Arguments:
             raise UsageError(
                 f"option {one.split('=')[0]} is not yet supported", hint=f"{parser.prog} --help shows the options"
             )
-        near = difflib.get_close_matches(one.split("=")[0], parser.option_names(), n=1)
+        option = one.split("=")[0]
+        near = [_KNOWN_AS[option]] if option in _KNOWN_AS else []
+        near = near or difflib.get_close_matches(option, parser.option_names(), n=1)
         raise UsageError(
             _unknown_option(one),
             hint=f"did you mean {near[0]}?" if near else f"{parser.prog} --help shows the options",
@@ -203,7 +207,12 @@ def _add_parameter_options(parser: _Parser) -> None:
         help="set a parameter, or any key: steps.X.parallel.workers=8",
     )
     parser.add_argument(
-        "--params", "--configfile", dest="params_file", type=Path, metavar="FILE", help="take parameters from FILE"
+        "--params",
+        "--configfile",
+        dest="params_file",
+        type=Path,
+        metavar="FILE",
+        help="take parameters from FILE, a TOML file",
     )
 
 

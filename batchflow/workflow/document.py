@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -20,6 +21,12 @@ Loc: TypeAlias = "tuple[str | int, ...]"
 """The way from the root of a tree to a key or an array's element."""
 Tree: TypeAlias = "dict[str, Any]"
 """A TOML table as tomli returns it."""
+
+_TOKEN = re.compile(
+    r'''"""(?:\\.|[^\\])*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|[][{}"']''', re.DOTALL
+)
+
+"""A string, a comment, a bracket, or a quote that opens a string which does not end on its line."""
 
 
 class Document:
@@ -130,7 +137,7 @@ def read_document(path: Path, problems: Problems, *, origin: str | None = None) 
         position = document.at(error.offset, error.length)
         problems.add(error.code, error.message, document, hint=error.hint, position=position)
         problems.raise_if_any()
-    document.tree = _parse(document, problems)
+    document.tree = _parse(document, problems, origin)
     return document
 
 
@@ -153,7 +160,24 @@ def _read(path: Path, problems: Problems, origin: str | None) -> bytes:
     return b""
 
 
-def _parse(document: Document, problems: Problems) -> Tree:
+def _unclosed_bracket(text: str, end: int) -> int:
+    """Where the innermost bracket stands that is open before ``end``."""
+    opened: list[int] = []
+    for match in _TOKEN.finditer(text, 0, end):
+        if match.group() in ("{", "["):
+            opened.append(match.start())
+        elif match.group() in ("}", "]") and opened:
+            opened.pop()
+    return opened[-1] if opened else end
+
+
+def _unclosed_string(text: str, end: int) -> int:
+    """Where the first quote stands that has no other one on its line."""
+    quotes = (match.start() for match in _TOKEN.finditer(text) if match.group() in ("'", '"'))
+    return next(quotes, end)
+
+
+def _parse(document: Document, problems: Problems, origin: str | None) -> Tree:
     import tomli
 
     try:
@@ -161,8 +185,16 @@ def _parse(document: Document, problems: Problems) -> Tree:
     except (tomli.TOMLDecodeError, ValueError, RecursionError) as error:
         message = getattr(error, "msg", str(error))
         message = message[:1].lower() + message[1:]
-        position = document.at(getattr(error, "pos", 0))
-        problems.add("BF004", f"not valid TOML: {message}", document, position=position)
+        offset, hint = getattr(error, "pos", 0), None
+        unclosed = {"unclosed inline table": "{", "unclosed array": "["}.get(message)
+        if unclosed is not None:
+            message, offset = f"this `{unclosed}` is not closed", _unclosed_bracket(document.text, offset)
+        elif "illegal character '\\n'" in message or message == 'expected "\'"':
+            message, offset = "this string is not closed", _unclosed_string(document.text, offset)
+            hint = "write the closing quote on the same line, or use three quotes for a text of several lines"
+        elif origin is not None and document.path.suffix.lower() in (".yaml", ".yml", ".json"):
+            hint = "--params takes a TOML file: NAME = VALUE on each line, texts in quotes"
+        problems.add("BF004", f"not valid TOML: {message}", document, position=document.at(offset), hint=hint)
         problems.raise_if_any()
         return {}
     too_deep = _too_deep(tree)

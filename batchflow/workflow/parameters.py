@@ -161,7 +161,9 @@ def _declaration_fits(
     elif any(not _is_choice(one, kind) for one in shape.choices or ()):
         faults.append(("choices", f"every choice must be {_EXPECTED[kind]}"))
     for key, message in faults:
-        problems.add("BF023", f"parameter `{loc[1]}`: {message}", document, (*loc, key))
+        hint = quoted_number_hint(shape.default) if key in ("min", "max") and shape.type is None else None
+        hint = None if hint is None else f"{hint} of the default"
+        problems.add("BF023", f"parameter `{loc[1]}`: {message}", document, (*loc, key), hint=hint)
     return not faults
 
 

@@ -43,6 +43,8 @@ def check_call(target: str, folder: Path) -> None:
     if path is None:
         if not _is_installed(module.partition(".")[0]) or (folder / module.partition(".")[0]).is_dir():
             hint = f"expected {module.replace('.', '/')}.py in the workflow's folder"
+            if module.endswith(".py"):
+                hint = f"write {module.removesuffix('.py')}:{function}"
             raise ScriptFault("BF051", f"no module `{module}`", hint)
         return
     shown = os.path.relpath(path, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,6 +33,8 @@ _EXPECTED = {
     "finite_number": "a finite number",
 }
 _RANGES = {"greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most")}
+_UNBRACED = re.compile(r"\$(?:params|inputs|outputs|steps|models|datasets|workflow)(?:\.[A-Za-z0-9_-]+)+", re.ASCII)
+"""A reference without its braces."""
 
 
 def check_shape(
@@ -98,6 +101,8 @@ def _explain(error: ErrorDetails) -> tuple[str, str, str | None]:
     context: Mapping[str, Any] = error.get("ctx", {})
     if kind in _EXPECTED:
         hint = quoted_number_hint(value) if kind != "string_type" else None
+        if isinstance(value, str) and _UNBRACED.fullmatch(value):
+            hint = f"did you mean `${{{value[1:]}}}`?"
         if kind == "string_type" and isinstance(value, (bool, int, float)):
             hint = "put it in quotes"
         return "BF010", f"expected {_EXPECTED[kind]}, got {quoted(value)}", hint
@@ -125,7 +130,16 @@ def _explain_pattern(pattern: str, value: object) -> tuple[str, str, str | None]
         return "BF014", f"{quoted(value)} is not a name", NAME_HINT
     if pattern == schema.SHA256_PATTERN:
         return "BF011", f"expected 64 hexadecimal digits in lower case, got {quoted(value)}", None
-    return "BF011", f"expected module:function, got {quoted(value)}", "for example evaluate:main"
+    return "BF011", f"expected module:function, got {quoted(value)}", _call_hint(value)
+
+
+def _call_hint(value: object) -> str:
+    """``fin.py:main`` and ``lib/fin.py:main`` name a file where a module is meant."""
+    file, colon, function = value.partition(":") if isinstance(value, str) else ("", "", "")
+    module = file.removesuffix(".py").removeprefix("./").replace("/", ".")
+    if module != file and colon and schema.is_call(f"{module}:{function}"):
+        return f"write {module}:{function}"
+    return "for example evaluate:main"
 
 
 def _unknown_key_hint(key: str, shape: type[schema.Shape], relative: Loc) -> str | None:

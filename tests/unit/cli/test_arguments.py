@@ -76,6 +76,8 @@ def test_plan_is_a_dry_run() -> None:
         ("flow.toml", "unknown verb 'flow.toml'", "a verb comes first"),
         ("-n run", "unknown option -n", "a verb comes first"),
         ("--versoin", "unknown option --versoin", "did you mean batchflow --version?"),
+        ("run --jobs 3", "unknown option --jobs", "did you mean -j or --cores?"),
+        ("run --jobs=3", "unknown option --jobs", "did you mean -j or --cores?"),
         ("run --kep-going", "unknown option --kep-going", "did you mean --keep-going?"),
         ("run --xyz", "unknown option --xyz", "--help shows the options"),
         ("run --dry", "unknown option --dry", "did you mean --dry-run?"),

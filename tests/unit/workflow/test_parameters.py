@@ -232,3 +232,11 @@ def test_the_parameters_of_what_a_step_refers_to_are_its_own(tmp_path: Path) -> 
     assert steps["s"].params == ("b", "d")
     assert steps["t"].params == ("a", "b", "c")
     assert steps["t"].command == f"x {tmp_path}/y.csv"
+
+
+@pytest.mark.parametrize(("name", "text"), [("p.yaml", "limit: 5\n"), ("p.json", '{"limit": 5}\n')])
+def test_a_params_file_of_another_format_is_told_which_one_is_read(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    error = refused(tmp_path, "[params]\nlimit = 1\n" + STEP, params_file=Path(name))
+    assert error.diagnostics[0].code == "BF004"
+    assert error.diagnostics[0].hint == "--params takes a TOML file: NAME = VALUE on each line, texts in quotes"

@@ -29,7 +29,15 @@ WRONG = [
     Wrong("not toml", "schema = 1\nname = \n", 2, 8, "BF004", "not valid TOML: invalid value"),
     Wrong("duplicate key", 'name = "a"\nname = "b"\n' + STEP, 2, 11, "BF004", "cannot overwrite a value"),
     Wrong("duplicate step", STEP + "[steps.a]\nrun = 'x'\n", 3, 9, "BF004", "twice"),
-    Wrong("unclosed string", 'name = "a\n' + STEP, 1, 10, "BF004", "not valid TOML"),
+    Wrong("unclosed string", 'name = "a\n' + STEP, 1, 8, "BF004", "this string is not closed", "closing quote"),
+    Wrong("unclosed second string", "default = ['a', \"it's\n" + STEP, 1, 17, "BF004", "this string is not closed"),
+    Wrong("unclosed literal", "name = 'a\n" + STEP, 1, 8, "BF004", "this string is not closed"),
+    Wrong(
+        "unclosed table",
+        "[steps.a]  # {\ninputs = { x = '}', # {\nrun = 'y'\n[steps.b]\nrun = 'z'\n",
+        *(2, 10, "BF004", "this `{` is not closed"),
+    ),
+    Wrong("unclosed array", "default = ['a'\nname = 'b'\n" + STEP, 1, 11, "BF004", "this `[` is not closed"),
     Wrong("schema of the future", "schema = 2\n" + STEP, 1, 10, "BF011", "`schema`: expected 1, got 2"),
     Wrong("unknown key", 'namx = "x"\n' + STEP, 1, 1, "BF012", "unknown key `namx`", "did you mean `name`?"),
     Wrong("unknown table", STEP + "[step.b]\nrun = 'x'\n", 3, 2, "BF012", "unknown key `step`", "`steps`"),
@@ -53,6 +61,8 @@ WRONG = [
     Wrong(
         "call without function", "[steps.a]\ncall = 'tasks'\n", 2, 8, "BF011", "expected module:function, got 'tasks'"
     ),
+    Wrong("call of a file", "[steps.a]\ncall = 'tasks.py:main'\n", 2, 8, "BF051", "no module", "write tasks:main"),
+    Wrong("call of a path", "[steps.a]\ncall = './lib/x.py:f'\n", 2, 8, "BF011", "module:function", "write lib.x:f"),
     Wrong("call of no module", "[steps.a]\ncall = 'taskz:main'\n", 2, 8, "BF051", "no module `taskz`", "taskz.py"),
     Wrong("call of no function", "[steps.a]\ncall = 'tasks:man'\n", 2, 8, "BF053", "does not define man()"),
     Wrong("call of run()", "[steps.a]\ncall = 'score:run'\n", 2, 8, "BF053", "(inputs, outputs, args), line 4"),
@@ -157,6 +167,11 @@ WRONG = [
     Wrong(
         "min of text", "[params]\nx = { default = 'a', min = 4 }\n" + STEP, 2, 28, "BF023", "`min` is for int and float"
     ),
+    Wrong(
+        "min of a quoted number",
+        "[params]\nx = { default = '50', min = 1 }\n" + STEP,
+        *(2, 29, "BF023", "`min` is for int and float", "remove the quotes of the default"),
+    ),
     Wrong("min above max", "[params]\nx = { default = 5, min = 9, max = 4 }\n" + STEP, 2, 26, "BF023", "`min` is 9"),
     Wrong(
         "bad pattern", "[params]\nx = { default = 'a', pattern = '(' }\n" + STEP, 2, 32, "BF023", "not a regular expr"
@@ -213,6 +228,11 @@ WRONG = [
     Wrong("too much in a batch", PARALLEL + "mini_batch_size = 1_000_000_000_000_000_000\n", 6, 19, "BF011", "at most"),
     Wrong("batch in bytes", PARALLEL + 'mini_batch_size = "10 KB"\n', 6, 19, "BF015", "for tables"),
     Wrong("batch in words", PARALLEL + 'mini_batch_size = "ten"\n', 6, 19, "BF010", "whole number, got 'ten'"),
+    Wrong(
+        "reference without braces",
+        PARALLEL + "mini_batch_size = '$params.batch'\n",
+        *(6, 19, "BF010", "whole number, got '$params.batch'", "did you mean `${params.batch}`?"),
+    ),
     Wrong("no workers", PARALLEL + "workers = 0\n", 6, 11, "BF011", "`workers`: expected at least 1, got 0"),
     Wrong("fewer than no workers", PARALLEL + "workers = -1\n", 6, 11, "BF011", "expected at least 1, got -1"),
     Wrong("a million workers", PARALLEL + "workers = 1_000_000\n", 6, 11, "BF011", "expected at most 4096"),
