@@ -29,6 +29,8 @@ TICK_S = 0.1
 """How often the driver looks at its workers when nothing wakes it."""
 ZYGOTE_SILENCE_S = 30.0
 """How long a zygote may owe an answer, to a fork asked for or about a death: a large one forks slowly."""
+CLOSE_S = 10.0
+"""How long to wait for killed workers, all together: one that waits for a dead file system may never go."""
 
 
 @dataclass(frozen=True)
@@ -346,9 +348,10 @@ class WorkerPool:
         if self._poll is None:
             return
         self._zygote.close()
+        deadline_s = self._clock.monotonic() + CLOSE_S
         for slot in self.slots:
             if slot.pidfd >= 0:
-                _wait_readable(slot.pidfd, 10.0)  # until the kernel is done with it
+                _wait_readable(slot.pidfd, deadline_s - self._clock.monotonic())  # until the kernel is done with it
                 os.close(slot.pidfd)
                 slot.pidfd = -1
             slot.asked_for = False
@@ -365,4 +368,4 @@ def _new_event_fd() -> int:
 def _wait_readable(descriptor: int, timeout_s: float) -> None:
     poll = select.poll()  # knows descriptors beyond 1023, as select() does not
     poll.register(descriptor, select.POLLIN)
-    poll.poll(timeout_s * 1000)
+    poll.poll(max(0.0, timeout_s * 1000))
