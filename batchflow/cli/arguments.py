@@ -233,7 +233,7 @@ def _add_run_options(parser: _Parser, verb: str) -> None:
     add("-f", "--force", dest="force_targets", action="store_true", help="run the targets again")
     add("-F", "--forceall", dest="force_all", action="store_true", help="run the targets and all they need again")
     add("-k", "--keep-going", action="store_true", help="after a failure, go on with what does not depend on it")
-    add("-q", "--quiet", action="count", default=0, help="say less (-qq: only errors)")
-    add("-v", "--verbose", action="count", default=0, help="say more")
+    add("-q", "--quiet", action="count", default=0, help="only errors and the last line (-qq: only errors)")
+    add("-v", "--verbose", action="count", default=0, help="say more: logs, commands, what is up to date")
     if verb == "run":
         add("--events", type=Path, metavar="FILE", help="append what happens to FILE as JSON Lines")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,7 @@ def is_interruption(event: Event) -> bool:
 
 def wanted(event: Event, verbosity: int) -> bool:
     """Whether the line of ``event`` is shown: 0 is the default, each ``-v`` adds one, each ``-q`` takes one away."""
-    if isinstance(event, (StepFailed, Notice)):
+    if isinstance(event, StepFailed):
         return verbosity >= -1
     if isinstance(event, StepSkipped):
         return verbosity >= 1
@@ -89,6 +89,8 @@ class EndContext:
     folder: Path
     verbosity: int = 0
     failed_items: Mapping[str, FailedItems] | None = None
+    logs: Mapping[str, Path] = field(default_factory=dict)
+    """Where the log of each step lies: a file or a folder."""
 
 
 def end_lines(record: RunRecord, context: EndContext) -> list[str]:
@@ -115,9 +117,9 @@ def _success_lines(record: RunRecord, context: EndContext) -> list[str]:
     if receipts:
         parts.append(count(sum(one.items_in for one in receipts), "item"))
         parts.append(f"{sum(one.failed for one in receipts):,} failed")
+    details = [*_failed_item_lines(context), *_log_lines(done, context), *_output_lines(done, context)]
     return [
-        *_failed_item_lines(context),
-        *_output_lines(done, context),
+        *(details if context.verbosity >= 0 else ()),
         f"done in {duration(record.elapsed_s)}: {', '.join(parts)}",
     ]
 
@@ -136,6 +138,7 @@ def _failure_lines(record: RunRecord, context: EndContext) -> list[str]:
     not_run = [safe_text(step.step) for step in _with_status(record, "not_run")]
     if not_run:
         lines.append(f"not run: {', '.join(not_run)}")
+    lines += _log_lines([step for step in record.steps.values() if step.status != "not_run"], context)
     for step in failed:
         lines.append(f"error: step {safe_text(step.step)} failed after {duration(step.elapsed_s)}")
         lines += _indented(step.error or "no reason was recorded")
@@ -181,6 +184,14 @@ def _output_lines(steps: Sequence[StepRecord], context: EndContext) -> list[str]
     if len(rows) > _OUTPUTS_MAX:
         lines.append(f"  and {count(len(rows) - _OUTPUTS_MAX, 'output')} more (batchflow status shows them)")
     return ["outputs:", *lines] if lines else []
+
+
+def _log_lines(steps: Sequence[StepRecord], context: EndContext) -> list[str]:
+    """One line for each of ``steps`` that has a log, for those who want to know more."""
+    if context.verbosity < 1:
+        return []
+    logs = [(safe_text(step.step), context.logs[step.step]) for step in steps if step.step in context.logs]
+    return ["logs:", *(f"  {name}  {short_path(path, context.folder)}" for name, path in logs)] if logs else []
 
 
 def _rows_note(step: StepRecord, path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,18 +12,20 @@ from batchflow.text import redact, safe_text
 
 if TYPE_CHECKING:
     from batchflow.runner.values import Reason, RunRecord, StepRecord, WorkflowPlan
-    from batchflow.workflow.values import Parameter, ParameterValue, Position, Workflow
+    from batchflow.workflow.values import Parameter, ParameterValue, Position, Step, Workflow
 
 JSON_VERSION = 1
 """Of every object that ``--json`` prints; grows when a key changes its meaning or goes away."""
 
 
-def plan_lines(plan: WorkflowPlan, folder: Path) -> list[str]:
-    """Each step that will run with its reasons, then the others in one line."""
+def plan_lines(plan: WorkflowPlan, folder: Path, workflow: Workflow | None = None) -> list[str]:
+    """Each step that will run with its reasons, then the others in one line; with ``workflow`` the commands too."""
     lines = [] if plan.going_on is None else [f"a run of this workflow is going on: {safe_text(plan.going_on)}"]
     for step in plan.stale:
         lines.append(f"{safe_text(step.step)}: will run")
         lines += [f"  {_reason_line(reason, folder)}" for reason in step.reasons]
+        if workflow is not None:
+            lines += _command_lines(workflow.steps[step.step])
     fresh = [safe_text(step.step) for step in plan.steps if not step.stale]
     if not plan.stale:
         verb = "is" if len(fresh) == 1 else "are"
@@ -31,6 +34,21 @@ def plan_lines(plan: WorkflowPlan, folder: Path) -> list[str]:
         lines.append(f"up to date: {', '.join(fresh)}")
     lines.append(f"{len(plan.stale):,} of {count(len(plan.steps), 'step')} would run; nothing was changed")
     return lines
+
+
+def _command_lines(step: Step) -> list[str]:
+    """The command of a ``run`` step, quoted as a shell takes it; its outputs by the names they end up with."""
+    if step.command is None:
+        return []
+    from batchflow.workflow.references import render
+
+    outputs = {name: output.path for name, output in step.outputs.items()}
+    if isinstance(step.command, str):
+        command = render(step.command, outputs, shell=True)
+    else:
+        command = shlex.join(render(step.command, outputs))
+    first, *more = safe_text(command.strip(), multiline=True).split("\n")
+    return [f"  $ {first}", *(f"    {line}" for line in more)]
 
 
 def _reason_line(reason: Reason, folder: Path) -> str:

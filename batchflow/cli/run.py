@@ -42,7 +42,7 @@ def plan(arguments: Arguments, backend: Backend) -> int:
     if arguments.json:
         write_data(json_text(plan_json(the_plan, workflow)))
     else:
-        write_data("\n".join(plan_lines(the_plan, Path.cwd())))
+        write_data("\n".join(plan_lines(the_plan, Path.cwd(), workflow if arguments.verbosity > 0 else None)))
     return 0
 
 
@@ -59,7 +59,8 @@ def run(arguments: Arguments, backend: Backend, command: str) -> int:
                 f"note: a display stopped working: {type(courier.error).__name__}: {one_line(str(courier.error))}"
             )
     failed_items = _failed_items(workflow, record)
-    for line in end_lines(record, EndContext(command, Path.cwd(), arguments.verbosity, failed_items)):
+    context = EndContext(command, Path.cwd(), arguments.verbosity, failed_items, _logs(workflow, record))
+    for line in end_lines(record, context):
         screen.line(line)
     if arguments.json:
         write_data(json_text(record_json(record)))
@@ -129,6 +130,14 @@ def _options(arguments: Arguments, workflow: Workflow) -> RunOptions:
         force_all=arguments.force_all,
         keep_going=arguments.keep_going,
     )
+
+
+def _logs(workflow: Workflow, record: RunRecord) -> Mapping[str, Path]:
+    """The log of each step of the run that left one."""
+    folders = {name: workflow.state_folder / "steps" / name for name in record.steps}
+    places = {name: (folder / "log.txt", folder / "logs") for name, folder in folders.items()}
+    found = {name: next((one for one in both if one.exists()), None) for name, both in places.items()}
+    return {name: path for name, path in found.items() if path is not None}
 
 
 def _failed_items(workflow: Workflow, record: RunRecord) -> Mapping[str, FailedItems]:

@@ -25,7 +25,6 @@ Tree: TypeAlias = "dict[str, Any]"
 _TOKEN = re.compile(
     r'''"""(?:\\.|[^\\])*?"""|\'{3}.*?\'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'|\#[^\n]*|[][{}"']''', re.DOTALL
 )
-
 """A string, a comment, a bracket, or a quote that opens a string which does not end on its line."""
 
 

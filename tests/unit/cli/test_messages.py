@@ -197,3 +197,15 @@ def test_a_bug_of_ours_shows_its_traceback_and_asks_for_a_report() -> None:
 def test_a_step_that_met_a_bug_of_ours_asks_for_a_report() -> None:
     lines = end_lines(record(5, step("a", "failed", error="ring is torn")), EndContext("again", W))
     assert lines[-2:] == ["hint: this is a bug in batchflow, please report it", "to continue: again"]
+
+
+def test_quiet_is_the_last_line_and_verbose_says_where_the_logs_are() -> None:
+    done = record(0, step("prepare", "up_to_date"), step("predict", "done", outputs={"rows": W / "rows.csv"}))
+    logs = {"prepare": W / "p/log.txt", "predict": W / "s/logs"}
+    lines = {level: end_lines(done, EndContext(COMMAND, W, level, logs=logs)) for level in (1, 0, -1, -2)}
+    last = "done in 41 s: 1 step done, 1 up to date"
+    outputs = ["outputs:", "  rows  rows.csv"]
+    assert lines == {1: ["logs:", "  predict  s/logs", *outputs, last], 0: [*outputs, last], -1: [last], -2: []}
+    failed = record(1, step("predict", "failed", error="bad"))
+    assert "  predict  s/logs" in end_lines(failed, EndContext(COMMAND, W, 1, logs=logs))
+    assert not wanted(Notice("one"), -1)

@@ -174,3 +174,17 @@ def test_status_says_why_a_step_failed_or_would_run_again() -> None:
         "c": StepRecord("c", "up_to_date", 1.0, {}),
     }
     assert status_notes(records) == ["a: exit code 7", "b: stale: parameter limit: 1 → 2"]
+
+
+def test_a_verbose_plan_shows_the_commands_as_a_shell_takes_them(tmp_path: Path) -> None:
+    workflow = make_workflow(tmp_path / "a b")
+    commands = {"predict": "sort x \\\n  > ${outputs.result}\n", "evaluate": ("wc", "a b", "${outputs.result}")}
+    steps = {name: replace(one, command=commands.get(name)) for name, one in workflow.steps.items()}
+    lines = plan_lines(make_plan(), W, replace(workflow, steps=steps))
+    folder = tmp_path / "a b" / "build"
+    assert [line for line in lines if line.startswith(("  $", "    "))] == [
+        "  $ sort x \\",
+        f"      > '{folder}/predict.csv'",
+        f"  $ wc 'a b' '{folder}/evaluate.csv'",
+    ]
+    assert not any("$" in line for line in plan_lines(make_plan(), W))
