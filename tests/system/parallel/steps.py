@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -226,7 +227,9 @@ class Steps:
 
     def check(self) -> None:
         """Nothing is left: no process, no descriptor, no thread, no scratch folder."""
+        since = time.monotonic()
         wait_until(lambda: not processes_with(self.mark))
+        assert time.monotonic() - since < 2
         assert descendants(os.getpid()) == []
         assert open_descriptors() == self._descriptors
         assert threading.active_count() == self._threads

@@ -134,9 +134,22 @@ def test_an_exception_over_the_threshold_shows_the_frames_of_the_script(steps: S
 
 
 def test_a_copy_of_the_worker_cannot_answer_in_its_name(steps: Steps) -> None:
-    outcome = steps.run(script("os.fork()"))
+    body = """
+copy = os.fork()
+if copy == 0:
+    return ["alien"] * len(names)
+os.waitpid(copy, 0)
+"""
+    outcome = steps.run(script(body))
     assert outcome.rows == numbered((0, 15))
     assert (outcome.done().attempts, outcome.done().worker_deaths) == (3, 0)
+
+
+@pytest.mark.parametrize("ending", ["", "os._exit(9)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_commands_that_the_script_leaves_behind_end_with_the_step(steps: Steps, ending: str) -> None:
+    body = "import subprocess\nsubprocess.Popen(['sleep', '1000'])\n"
+    outcome = steps.run(script(f"{body}if '00007' in names and context.attempt == 1: {ending or 'pass'}"))
+    assert outcome.rows == numbered((0, 15))
 
 
 def test_a_script_that_closes_our_descriptors_fails_by_itself(steps: Steps) -> None:
