@@ -34,6 +34,8 @@ FORK_PAUSE_S = 1.0
 QUEUE_NS = 20_000_000
 """How much work, by its own measure, lies before a worker: a wake-up of the driver is small against this."""
 DEPTH_MAX = 1024
+RECORD_SIZE = 64
+"""Bytes that the rings count as one request: the payload of a call makes it several."""
 STOP_GRACE_S = 5.0
 """For workers to end by themselves, so that what they have printed is written."""
 
@@ -204,7 +206,9 @@ class Caller:
             share = len(self._ready) // (2 * len(slots))  # towards the end the rest is shared out
             depth = max(1, min(pace.depth(channel), share))
             if self._ready and channel.in_flight <= depth // 2:
-                channel.set_low_water(depth // 2)
+                # An eighth done is news: results wait no longer than that, and their reader need not be woken for each.
+                size = len(self._payloads[self._ready[0]])
+                channel.set_low_water((depth - depth // 8) * (1 + -(-size // RECORD_SIZE)))
                 self._send(channel, depth - channel.in_flight)
 
     def _send(self, channel: Channel, room: int) -> None:

@@ -19,6 +19,7 @@ from system.embedding import callees
 from system.runner.processes import descendants, wait_until
 
 import batchflow
+from batchflow.parallel.executor import IDLE_S
 
 TIMEOUT_S = 60
 
@@ -41,6 +42,12 @@ def test_a_call_with_arguments_of_both_kinds(pool):
         pool.submit(fn=pow)
     with pytest.raises(TypeError):
         pool.submit()
+
+
+def test_a_pool_that_has_gone_to_sleep_is_woken_by_a_call(pool):
+    for number in range(2):
+        assert pool.submit(pow, 2, number).result(timeout=IDLE_S / 2) == 2**number
+        time.sleep(0.5)
 
 
 @pytest.mark.parametrize("chunksize", [1, 3, 100])

@@ -289,7 +289,9 @@ def test_in_a_forked_copy_the_iterator_can_be_dropped_without_harm():
         begun = time.monotonic()
         results.close()
         os._exit(0 if time.monotonic() - begun < 5 else 1)
-    wait_until(lambda: os.waitpid(child, os.WNOHANG)[0] != 0)
+    ended: list[tuple[int, int]] = []
+    wait_until(lambda: ended.append(os.waitpid(child, os.WNOHANG)) or ended[-1][0])
+    assert ended[-1] == (child, 0)
     assert [first, *results] == [2 * k for k in range(100)]
 
 

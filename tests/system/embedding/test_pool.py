@@ -96,7 +96,7 @@ def test_errors_of_every_kind(pool, function, kind, text):
 def test_an_exit_in_a_call_is_its_error_and_not_ours(pool, code):
     error = pool.submit(callees.exit_with, code).exception(timeout=TIMEOUT_S)
     assert type(error) is batchflow.EntryScriptError
-    assert f"SystemExit: {code}" in str(error)
+    assert "SystemExit" in str(error) and str(code) in str(error).splitlines()[-1]
     assert result(pool.submit(pow, 2, 2)) == 4
 
 
@@ -199,7 +199,7 @@ def test_an_init_that_raises_breaks_the_pool():
         with pytest.raises(batchflow.EntryScriptError, match="RuntimeError: no model here"):
             result(future)
     wait_until(lambda: not descendants(os.getpid()))
-    with pytest.raises(BrokenPoolError, match=r"^the pool is broken: 3 workers in a row did not get ready") as caught:
+    with pytest.raises(BrokenPoolError, match=r"^the pool is broken: \d workers in a row did not get ready") as caught:
         while True:  # it is told to the futures a moment before
             pool.submit(pow, 2, 2)
     assert isinstance(caught.value, futures.BrokenExecutor)

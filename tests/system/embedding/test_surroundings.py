@@ -85,6 +85,10 @@ def score(batch):
     return [Scored(number, OFFSET + number + (model or 0)) for number in batch]
 
 
+def numbers_of(batch):
+    return [one.number for one in batch]
+
+
 def score_one(number):
     return score([number])[0]
 
@@ -94,6 +98,7 @@ def use_once(folder, again):
 
     results = list(batchflow.map(score, range(25), init=load, mini_batch_size=4, workers=2))
     assert results == [Scored(number, 1007 + number) for number in range(25)], results
+    assert list(batchflow.map(numbers_of, results, workers=1)) == list(range(25))
     try:
         list(batchflow.map(score, [-1], workers=1))
     except Wrong as error:

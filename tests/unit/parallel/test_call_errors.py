@@ -54,7 +54,7 @@ def _exit() -> Any:
         (NeedsTwo(1, 2), "NeedsTwo: 1 and 2"),
         (Unpicklable("x"), "Unpicklable: x"),
         (Exits("y"), "Exits: y"),
-        (SystemExit(3), "SystemExit: 3"),
+        (SystemExit(3), "3"),
         (KeyboardInterrupt(), "KeyboardInterrupt"),
         (GeneratorExit("z"), "GeneratorExit: z"),
     ],
