@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -109,7 +110,8 @@ class Threshold:
     def limit(self, total_count: int) -> int | None:
         """The number of failures that is still tolerated out of ``total_count``; None when all are."""
         if self.percent is not None:
-            return int(total_count * self.percent / 100)
+            # In decimals, as it was written: 0.57 % of 10,000 is 57, in binary fractions 56.
+            return int(total_count * Decimal(str(self.percent)) / 100)
         return None if self.count is None or self.count < 0 else self.count
 
 

@@ -92,3 +92,19 @@ def test_the_worker_spec_survives_its_journey(monkeypatch: pytest.MonkeyPatch) -
     assert spec.scratch_folder == "/w/.batchflow/w/steps/score/scratch"
     assert (spec.arguments, spec.delimiter, spec.output_folder) == (("--a", "b"), ";", None)
     assert WorkerSpec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize(
+    ("percent", "total", "tolerated"),
+    [
+        (0.57, 10_000, 57),
+        (1.0, 99, 0),
+        (1.0, 100, 1),
+        (33.3, 1_000, 333),
+        (0.1, 30_000, 30),
+        (100.0, 7, 7),
+        (0.0, 7, 0),
+    ],
+)
+def test_a_percentage_is_taken_as_it_was_written(percent: float, total: int, tolerated: int) -> None:
+    assert Threshold(percent=percent).limit(total) == tolerated
