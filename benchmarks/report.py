@@ -58,15 +58,21 @@ def scenario_lines(scenario: dict[str, Any]) -> list[str]:
     ]
 
 
+def short(number: float) -> str:
+    """Three significant digits: ``1.51``, ``69.5``, ``3,820``."""
+    return f"{float(f'{number:.3g}'):,.0f}" if number >= 1000 else f"{number:.3g}"
+
+
 def variant_cells(variant: dict[str, Any], metrics: Sequence[dict[str, Any]], *, labelled: bool) -> list[str]:
     name = f"**{variant['name']}**" if variant["peer"] == OURS else variant["name"]
     cells = [name]
     for metric in metrics:
         figures = variant["metrics"].get(metric["key"], {})
         time, ratio = figures.get("time"), figures.get("ratio")
-        cells.append(f"{time['median']:.3g} ({time['least']:.3g}–{time['greatest']:.3g})" if time else "–")
+        cells.append(f"{short(time['median'])} ({short(time['least'])}–{short(time['greatest'])})" if time else "–")
         cells.append(f"{ratio['median']:.2f} ×" if ratio else "–")
-    cells += [number(variant["driver_cpu_us_per_mini_batch"], ".3g"), number(variant["cpu_s"], ".2f")]
+    driver_cpu = variant["driver_cpu_us_per_mini_batch"]
+    cells += ["–" if driver_cpu is None else short(driver_cpu), number(variant["cpu_s"], ".2f")]
     peak = variant["pss_peak_bytes"]
     cells.append(number(peak / 2**20 if peak else None, ".0f"))
     cells += [number(variant["correct"], "d")] if labelled else []
@@ -139,7 +145,7 @@ def draw(axis: Any, scenario: dict[str, Any], metric: dict[str, Any]) -> None:
         axis.set_xscale("log")
     for name, median, (_, time, _) in zip(names, medians, drawn, strict=True):
         axis.annotate(
-            f"{median:.3g}",
+            short(median),
             (max(median, time["greatest"]), name),
             xytext=(4, 0),
             textcoords="offset points",
@@ -148,6 +154,7 @@ def draw(axis: Any, scenario: dict[str, Any], metric: dict[str, Any]) -> None:
         )
     axis.margins(x=0.12)
     axis.set_title(f"{scenario['case']}: {scenario['title']}", loc="left", fontsize=10)
-    axis.set_xlabel(f"{metric['title']}, {metric['unit']} (less is better)", fontsize=8)
+    scale = ", logarithmic" if axis.get_xscale() == "log" else ""
+    axis.set_xlabel(f"{metric['title']}, {metric['unit']} (less is better{scale})", fontsize=8)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)

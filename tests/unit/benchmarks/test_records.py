@@ -98,7 +98,7 @@ def test_the_table_says_what_is_missing_dropped_and_wrong():
         VariantResult(Variant("batchflow"), (a_run(1, 0.5),)),
     )
     text = "\n".join(report.scenario_lines(json.loads(json.dumps(record))))
-    assert "| loop | 1e+05 (1e+05–1e+05) | 2.00 × |" in text
+    assert "| loop | 100,000 (100,000–100,000) | 2.00 × |" in text
     assert "| 1, 1 dropped |" in text
     assert "| pool, 8 a message | – | – |" in text
     assert "| 0, 1 wrong: too few |" in text
