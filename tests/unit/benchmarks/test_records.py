@@ -103,7 +103,7 @@ def test_the_table_says_what_is_missing_dropped_and_wrong():
     assert "| pool, 8 a message | – | – |" in text
     assert "| 0, 1 wrong: too few |" in text
     assert "| joblib | – | – | – | – | – | missing: joblib is not installed |" in text
-    assert "| **batchflow** | 5e+04 (5e+04–5e+04) | 1.00 × |" in text
+    assert "| **batchflow** | 50,000 (50,000–50,000) | 1.00 × |" in text
 
 
 def test_a_chart_is_drawn_from_the_record_alone(tmp_path):
