@@ -18,9 +18,9 @@ from batchflow.cli.backend import Backend
 from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree, json_text
 from batchflow.cli.plans import JSON_VERSION, list_json, list_lines, step_json
 from batchflow.cli.streams import write_data
-from batchflow.cli.text import count, duration, one_line, short_path
+from batchflow.cli.text import duration, one_line, short_path
 from batchflow.errors import ResourceError, WorkflowError
-from batchflow.text import safe_text
+from batchflow.text import count, safe_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchflow.cli.text import count, duration, one_line, short_path, signal_label
+from batchflow.cli.text import duration, one_line, short_path, signal_label
 from batchflow.errors import BatchflowError, InternalError, InterruptedRunError, WorkflowError
 from batchflow.model import Event, Notice, StepFailed, StepFinished, StepNotRun, StepSkipped, StepStarted
-from batchflow.text import safe_text
+from batchflow.text import count, safe_text
 
 if TYPE_CHECKING:
     from batchflow.runner.values import RunRecord, StepRecord

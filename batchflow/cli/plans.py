@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchflow.cli.text import count, short_path
-from batchflow.text import redact, safe_text
+from batchflow.cli.text import short_path
+from batchflow.text import count, redact, safe_text
 
 if TYPE_CHECKING:
     from batchflow.runner.values import Reason, RunRecord, StepRecord, WorkflowPlan

@@ -21,11 +21,12 @@ from batchflow.cli.plans import plan_json, plan_lines, record_json
 from batchflow.cli.progress import PlainDisplay
 from batchflow.cli.signals import StopOnSignals
 from batchflow.cli.streams import QuietStream, standard_error, write_data
-from batchflow.cli.text import count, one_line
+from batchflow.cli.text import one_line
 from batchflow.clock import SystemClock
 from batchflow.control import StopRequest
 from batchflow.errors import UsageError
 from batchflow.model import Event
+from batchflow.text import count
 
 if TYPE_CHECKING:
     from batchflow.runner.values import RunOptions, RunRecord

@@ -52,11 +52,6 @@ def size(byte_count: int) -> str:
     return f"{value:,.1f} {unit}"
 
 
-def count(number: int, noun: str, plural: str | None = None) -> str:
-    """``1 item``, ``10,000 items``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
 def short_path(path: Path, folder: Path) -> str:
     """``path`` relative to ``folder`` if it lies below it, else absolute; safe."""
     try:
