@@ -129,7 +129,8 @@ class Outcomes:
             if lost is None:
                 self._feeder.failed_on(index, failure.worker)
                 continue
-            self.first_lost = self.first_lost or lost
+            if self.first_lost is None or index < self.first_lost.dispatch.mini_batch_index:
+                self.first_lost = lost  # the first of the input, whichever came first
             self._failures.add_failure(failure, self.items(index))
             failures += [self._column_failure(note, failure.worker, failure.pid) for note in self._gather.skip(index)]
 
