@@ -389,5 +389,5 @@ def test_a_function_of_61_lines_is_seen(path, head, body, tail):
 
 def test_a_path_of_one_machine_is_seen():
     folder = "/" + "home"
-    assert len(list(machine_paths("x.md", f"see {folder}/someone/x.txt\nfine: network/X:0, a/work/b"))) == 1
+    assert len(list(machine_paths("x.md", f"see {folder}/someone/x.txt\nfine: network/X:0, a/home/b"))) == 1
     assert list(machine_paths("x.md", "fine: /usr/bin/env, /proc/stat, /dev/shm")) == []
