@@ -4,6 +4,8 @@
 #     make check            style, types, stubs against the compiled core, spelling
 #     make test             all tests             make unit     those that start no process
 #     make system           tests with real processes
+#     make slow             the tests that plain `make test` leaves out
+#     make faults           the table of faults in docs/reliability.md, from the marks of the tests
 #     make stress           the ring's stress test, STRESS_RUNS times, with yields around every atomic access
 #     make sanitize         the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #     make bench            all benchmarks (BENCH="--quick dispatch" for less)
@@ -20,7 +22,7 @@ COPY = mkdir -p $(1) && tar -c --exclude='*.so' --exclude=_core.c --exclude=__py
 	setup.py pyproject.toml README.md LICENSE batchflow | tar -x -C $(1)
 ASAN = $$(gcc -print-file-name=libasan.so)
 
-.PHONY: build check test unit system stress sanitize bench docs clean
+.PHONY: build check test unit system slow faults stress sanitize bench docs clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -40,6 +42,12 @@ unit:
 
 system:
 	$(PYTHON) -m pytest tests/system
+
+slow:
+	$(PYTHON) -m pytest -m slow
+
+faults:
+	$(PYTHON) -m tests.faults
 
 # The tests run from the copy's folder: the first batchflow on the path is the copy.
 stress:
