@@ -105,6 +105,7 @@ def test_digits_are_classified(digits) -> None:
     assert digits.metrics()["accuracy"] >= 0.95
 
 
+@pytest.mark.fault("L8")
 def test_a_second_run_of_digits_has_nothing_to_do(digits) -> None:
     names = ("training.npz", "images", "model.keras", "predictions.csv", "metrics.json", "confusion.png")
     before = digits.times(*names)

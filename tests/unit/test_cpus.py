@@ -15,6 +15,7 @@ def sixteen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
 
 
+@pytest.mark.fault("M6")
 @pytest.mark.parametrize(
     ("content", "count"),
     [
@@ -34,6 +35,7 @@ def test_the_quota_of_a_cgroup(tmp_path: Path, content: str, count: int) -> None
     assert available_cpus(tmp_path) == count
 
 
+@pytest.mark.fault("M6")
 @pytest.mark.parametrize(("quota", "period", "count"), [("-1", "100000", 16), ("150000", "100000", 2), ("x", "1", 16)])
 def test_the_quota_of_an_old_cgroup(tmp_path: Path, quota: str, period: str, count: int) -> None:
     (tmp_path / "cpu").mkdir()
@@ -42,5 +44,6 @@ def test_the_quota_of_an_old_cgroup(tmp_path: Path, quota: str, period: str, cou
     assert available_cpus(tmp_path) == count
 
 
+@pytest.mark.fault("M6")
 def test_without_a_cgroup_the_affinity_counts(tmp_path: Path) -> None:
     assert available_cpus(tmp_path) == 16

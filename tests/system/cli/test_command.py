@@ -63,6 +63,7 @@ def test_off_a_terminal_a_run_is_plain_lines_on_standard_error(tmp_path: Path) -
     )
 
 
+@pytest.mark.fault("M7")
 @pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1], [0, 1, 2]])
 def test_closed_streams_end_no_run(closed: list[int], tmp_path: Path) -> None:
     script = f"import os, sys\nfor one in {closed}: os.close(one)\nos.execv(sys.argv[1], sys.argv[1:])"
@@ -74,6 +75,7 @@ def test_closed_streams_end_no_run(closed: list[int], tmp_path: Path) -> None:
     assert {json.loads(line)["event"] for line in lines} == {"StepStarted", "StepProgress", "StepFinished"}
 
 
+@pytest.mark.fault("E5")
 @pytest.mark.parametrize("words", ["quick run --json", "noisy run -v", "quick list", "quick --help"])
 def test_a_reader_that_leaves_ends_no_run_and_shows_no_traceback(words: str, tmp_path: Path) -> None:
     reader, writer = os.pipe()
@@ -83,6 +85,7 @@ def test_a_reader_that_leaves_ends_no_run_and_shows_no_traceback(words: str, tmp
     assert (done.returncode, "Traceback" in done.stderr, "Error" in done.stderr) == (0, False, False)
 
 
+@pytest.mark.fault("E5")
 def test_a_reader_of_both_streams_that_leaves_ends_no_run(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -108,6 +111,7 @@ def test_an_events_pipe_that_nobody_reads_any_more_ends_no_run(tmp_path: Path) -
     assert "note: a display stopped working: BrokenPipeError" in done.stderr
 
 
+@pytest.mark.fault("E2", "E4")
 @pytest.mark.parametrize(
     ("number", "label"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP"), (signal.SIGINT, "Ctrl-C")]
 )
@@ -131,6 +135,7 @@ def test_one_signal_drains_and_says_how_to_continue(number: signal.Signals, labe
     assert "Traceback" not in err
 
 
+@pytest.mark.fault("E4")
 def test_hang_up_is_ignored_under_nohup(tmp_path: Path) -> None:
     script = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
     command = [sys.executable, "-c", script, *FAKE, "endless", "run"]
@@ -148,6 +153,7 @@ def test_hang_up_is_ignored_under_nohup(tmp_path: Path) -> None:
     assert "SIGHUP" not in err
 
 
+@pytest.mark.fault("E3")
 def test_ctrl_c_on_a_terminal_drains_and_a_second_one_stops_now(tmp_path: Path) -> None:
     with terminal([*FAKE, "deaf", "run"], tmp_path) as screen:
         screen.read_until("of 1,000 items")
@@ -161,6 +167,7 @@ def test_ctrl_c_on_a_terminal_drains_and_a_second_one_stops_now(tmp_path: Path) 
     assert "Traceback" not in text
 
 
+@pytest.mark.fault("E3")
 def test_ten_times_ctrl_c_shows_no_traceback(tmp_path: Path) -> None:
     with terminal([*FAKE, "deaf", "run"], tmp_path) as screen:
         screen.read_until("of 1,000 items")
@@ -198,6 +205,7 @@ def test_no_color_leaves_no_colour(tmp_path: Path) -> None:
     assert colours == []
 
 
+@pytest.mark.fault("M8")
 @pytest.mark.parametrize(("environment", "columns"), [({"TERM": "dumb"}, 80), ({"TERM": ""}, 80), ({}, 1), ({}, 0)])
 def test_poor_terminals_get_plain_lines(environment: dict[str, str], columns: int, tmp_path: Path) -> None:
     with terminal([*FAKE, "quick", "run"], tmp_path, columns=columns, environment=environment) as screen:
@@ -206,6 +214,7 @@ def test_poor_terminals_get_plain_lines(environment: dict[str, str], columns: in
     assert screen.text.startswith("predict: started (never run)\r\n")
 
 
+@pytest.mark.fault("M8")
 @pytest.mark.parametrize("columns", [1, 2, 20, 200])
 @pytest.mark.parametrize("verb", ["status", "dag", "list", "plan"])
 def test_tables_and_trees_at_any_width(columns: int, verb: str, tmp_path: Path) -> None:

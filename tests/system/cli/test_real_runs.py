@@ -125,6 +125,7 @@ def test_tolerated_failures_are_listed(tmp_path: Path) -> None:
 WAITING = "import time\ndef run(mini_batch):\n    time.sleep(0.3)\n    return mini_batch\n"
 
 
+@pytest.mark.fault("E3")
 def test_ctrl_c_drains_a_parallel_step_and_the_same_command_finishes_it(tmp_path: Path) -> None:
     folder = make_project(tmp_path, WAITING)
     with terminal([*BATCHFLOW, "run"], folder) as screen:
@@ -143,6 +144,7 @@ def test_ctrl_c_drains_a_parallel_step_and_the_same_command_finishes_it(tmp_path
 STUCK = "import time\ndef run(mini_batch):\n    time.sleep(600)\n"
 
 
+@pytest.mark.fault("E2", "E3")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_stops_what_is_stuck(number: signal.Signals, tmp_path: Path) -> None:
     folder = make_project(tmp_path, STUCK)

@@ -62,6 +62,7 @@ LIST_UNDER_A_LIMIT = """
 """
 
 
+@pytest.mark.fault("H6")
 @pytest.mark.parametrize("limit", [14, 64])
 def test_a_tree_of_3000_levels_with_few_descriptors(deep: Path, limit: int) -> None:
     make_levels(deep, "d", 3000)
@@ -83,6 +84,7 @@ def test_a_tree_like_a_comb_with_few_descriptors(deep: Path) -> None:
     assert child(LIST_UNDER_A_LIMIT, f"{deep}/", "16").splitlines() == sorted(expected)
 
 
+@pytest.mark.fault("H6")
 def test_paths_longer_than_the_kernel_takes(deep: Path) -> None:
     name = "é" * 100
     make_levels(deep, name, 60)
@@ -107,6 +109,7 @@ def test_a_deep_folder_that_was_entered_by_a_link_is_left_to_where_the_link_is(d
     assert relative == [*(f"a/{path}" for path in through), "a/z", *below]
 
 
+@pytest.mark.fault("H10")
 def test_an_unreadable_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can become somebody who may not read")
@@ -149,6 +152,7 @@ def test_a_listing_is_read_in_another_process_by_its_descriptors(tmp_path: Path)
     assert json.loads(answer) == [[f"{tmp_path}/{name}" for name in ("a", "b/c", "é")], 5, listing.digest().hex()]
 
 
+@pytest.mark.fault("H14")
 def test_200_000_files_cost_24_bytes_and_the_name_for_each(tmp_path: Path) -> None:
     # In memory where there is room: only the making of so many files takes long.
     in_memory = Path("/dev/shm")

@@ -114,6 +114,7 @@ def start(folder: Path, *arguments: str, text: str | None = None) -> subprocess.
     return ended
 
 
+@pytest.mark.fault("D8")
 @pytest.mark.parametrize(("extension", "row"), [("txt", "number"), ("csv", "{'n': number}"), ("jsonl", "(number,)")])
 def test_the_command_its_workers_and_its_calls_import_nothing_of_the_folder(folder, extension, row):
     (folder / "workflow.toml").write_text(WORKFLOW.replace("EXTENSION", extension))

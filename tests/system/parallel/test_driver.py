@@ -93,6 +93,7 @@ def test_nothing_outlives_a_driver_that_is_killed(steps: Steps, before: str, bod
         assert time.monotonic() - since < 2
 
 
+@pytest.mark.fault("E6", "M2")
 def test_a_driver_that_was_stopped_for_longer_than_the_timeout_blames_nobody(steps: Steps) -> None:
     """As when a laptop sleeps: the time in which nobody looked does not count."""
     body = "if '00000' in names:\n    (FOLDER / 'there').touch()\n    wait_for(FOLDER / 'go')"
@@ -125,6 +126,7 @@ wait_for(FOLDER / "go")
 """
 
 
+@pytest.mark.fault("E2")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_drain_finishes_what_is_in_flight(steps: Steps, number: int) -> None:
     stop = StopRequest()
@@ -143,6 +145,7 @@ def test_a_drain_finishes_what_is_in_flight(steps: Steps, number: int) -> None:
     assert 10 <= done < 100
 
 
+@pytest.mark.fault("E2")
 def test_a_drain_does_not_wait_for_ever(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "GRACE_S", 0.2)
     stop = StopRequest()

@@ -18,6 +18,7 @@ if "00007" in names:
 REST = numbered((0, 5), (10, 15))
 
 
+@pytest.mark.fault("A2", "A5", "A6", "A7", "A11")
 @pytest.mark.parametrize(
     ("fault", "signal", "exit_code", "pieces"),
     [
@@ -47,6 +48,7 @@ def test_a_worker_that_dies_costs_its_mini_batch_one_attempt(
         assert all(piece in entry["message"] for piece in [*pieces, "mini_batch_index=1, attempt=3, pid="])
 
 
+@pytest.mark.fault("A10", "A12", "C8")
 @pytest.mark.parametrize(
     ("fault", "error_type", "message"),
     [
@@ -75,6 +77,7 @@ def test_whatever_run_raises_is_an_outcome_of_the_attempt(
         assert "batchflow/" not in entry["traceback"]
 
 
+@pytest.mark.fault("B1", "B2", "B4", "C20")
 @pytest.mark.parametrize(
     ("fault", "has_stack"),
     [
@@ -133,6 +136,7 @@ def test_an_exception_over_the_threshold_shows_the_frames_of_the_script(steps: S
     assert outcome.failed_names == numbered((5, 10))
 
 
+@pytest.mark.fault("C16")
 def test_a_copy_of_the_worker_cannot_answer_in_its_name(steps: Steps) -> None:
     body = """
 copy = os.fork()
@@ -145,6 +149,7 @@ os.waitpid(copy, 0)
     assert (outcome.done().attempts, outcome.done().worker_deaths) == (3, 0)
 
 
+@pytest.mark.fault("A19")
 @pytest.mark.parametrize("ending", ["", "os._exit(9)", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_commands_that_the_script_leaves_behind_end_with_the_step(steps: Steps, ending: str) -> None:
     body = "import subprocess\nsubprocess.Popen(['sleep', '1000'])\n"
@@ -152,6 +157,7 @@ def test_commands_that_the_script_leaves_behind_end_with_the_step(steps: Steps, 
     assert outcome.rows == numbered((0, 15))
 
 
+@pytest.mark.fault("C19")
 def test_a_script_that_closes_our_descriptors_fails_by_itself(steps: Steps) -> None:
     body = "if '00007' in names: os.closerange(3, 1024)"
     outcome = steps.run(script(body), error_threshold=ALL)
@@ -161,6 +167,7 @@ def test_a_script_that_closes_our_descriptors_fails_by_itself(steps: Steps) -> N
         assert "closed a file descriptor" in entry["output_tail"]
 
 
+@pytest.mark.fault("A17")
 def test_a_script_that_reaps_and_ignores_children_disturbs_nobody(steps: Steps) -> None:
     body = """
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -175,6 +182,7 @@ except ChildProcessError:
     assert outcome.rows == numbered((0, 15))
 
 
+@pytest.mark.fault("C22")
 def test_a_script_that_spoils_modules_and_streams_disturbs_nobody(steps: Steps) -> None:
     body = """
 import builtins, json, pickle, struct

@@ -18,6 +18,7 @@ def init(body: str, *, run: str = "(FOLDER / 'ran').touch()") -> str:
     return script(run, before=f"{FOLDER}\ndef init():\n    worker = os.environ['BATCHFLOW_WORKER']\n{lines}")
 
 
+@pytest.mark.fault("D1", "D4")
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize(
     ("body", "pieces"),
@@ -44,6 +45,7 @@ def test_init_that_fails_in_every_worker_ends_the_step(
     assert not (steps.folder / "ran").exists()
 
 
+@pytest.mark.fault("D3")
 def test_init_that_hangs_in_every_worker_ends_the_step(steps: Steps) -> None:
     outcome = steps.run(init("time.sleep(1000)"), init_timeout_s=0.3, workers=2)
     message = outcome.message(EntryScriptError)
@@ -51,6 +53,7 @@ def test_init_that_hangs_in_every_worker_ends_the_step(steps: Steps) -> None:
     assert message.endswith("\nTimeoutError: init() took longer than init_timeout=0.3 s")
 
 
+@pytest.mark.fault("D2")
 def test_a_worker_that_never_gets_ready_is_given_up(steps: Steps) -> None:
     outcome = steps.run(
         init("if worker == '1': raise OSError('GPU 1 is broken')", run="wait_for(FOLDER / 'go')"),
@@ -77,6 +80,7 @@ def test_the_last_good_worker_is_replaced_when_it_dies(steps: Steps) -> None:
     assert outcome.done().worker_deaths == 3
 
 
+@pytest.mark.fault("D2")
 def test_a_fast_failure_waits_for_the_slow_worker_that_gets_ready(steps: Steps) -> None:
     """Worker 1 fails as often as it is allowed to while the init() of worker 0 goes on."""
     body = """
@@ -100,6 +104,7 @@ if len(list(FOLDER.glob("try-*"))) < 3:
     assert (outcome.rows, outcome.notices) == (numbered((0, 15)), [])
 
 
+@pytest.mark.fault("D5", "D6")
 @pytest.mark.parametrize(
     ("source", "pieces"),
     [
@@ -130,11 +135,13 @@ def test_an_import_error_of_any_length_is_told(steps: Steps) -> None:
     assert "cannot be imported: ValueError: \x01\x01" in message
 
 
+@pytest.mark.fault("D3")
 def test_an_import_that_never_ends_runs_into_the_init_timeout(steps: Steps) -> None:
     message = steps.run("import time\ntime.sleep(1000)\n", init_timeout_s=0.3).message(EntryScriptError)
     assert message.endswith("TimeoutError: importing the code took longer than init_timeout=0.3 s")
 
 
+@pytest.mark.fault("D6")
 @pytest.mark.parametrize(
     ("ending", "status"), [("os._exit(3)", "status=3"), ("os.kill(os.getpid(), 11)", "status=-11")]
 )
@@ -144,6 +151,7 @@ def test_an_import_that_ends_the_process_is_said_to(steps: Steps, ending: str, s
     assert "here we go" in message
 
 
+@pytest.mark.fault("D9")
 def test_an_import_that_starts_threads_is_left_to_the_workers(steps: Steps) -> None:
     steps.folder.mkdir()
     (steps.folder / "busy.py").write_text(
@@ -234,6 +242,7 @@ os.fork = fork
 """
 
 
+@pytest.mark.fault("E10")
 def test_a_machine_that_gives_fewer_processes_is_content_with_fewer_workers(steps: Steps) -> None:
     outcome = steps.run(script("", before=LIMITED_FORKS.format(limit=1)), workers=3)
     assert outcome.rows == numbered((0, 15))
@@ -243,6 +252,7 @@ def test_a_machine_that_gives_fewer_processes_is_content_with_fewer_workers(step
     ]
 
 
+@pytest.mark.fault("E10")
 def test_a_machine_that_gives_no_process_at_all_is_an_error(steps: Steps) -> None:
     outcome = steps.run(script("", before=LIMITED_FORKS.format(limit=0)), workers=3)
     message = "no worker can be started: [Errno 11] Resource temporarily unavailable"

@@ -39,6 +39,7 @@ def end(pid: int, number: int = signal.SIGKILL) -> None:
     wait_until(lambda: not alive(pid))
 
 
+@pytest.mark.fault("A1", "A16")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_an_idle_worker_that_is_killed_is_replaced_without_blame(steps: Steps, number: int) -> None:
     # Mini-batch 0 holds one worker until the idle other one has been killed and replaced.
@@ -64,6 +65,7 @@ if "00000" in names:
     assert (receipt.attempts, receipt.worker_deaths) == (3, 1)
 
 
+@pytest.mark.fault("B4")
 def test_an_idle_worker_that_is_stopped_gives_its_work_back(steps: Steps) -> None:
     """It is given the second attempt of what failed elsewhere, says it is idle, and never moves."""
     body = """
@@ -115,6 +117,7 @@ loop._serve_mini_batches = serve_and_die
 )
 
 
+@pytest.mark.fault("A4")
 def test_a_result_that_was_published_counts_although_its_worker_died(
     steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +136,7 @@ def test_a_result_that_was_published_counts_although_its_worker_died(
     assert (outcome.done().worker_deaths, outcome.done().attempts) == (1, 3)
 
 
+@pytest.mark.fault("A13")
 def test_all_workers_killed_at_once_are_all_replaced(steps: Steps) -> None:
     body = "if context.attempt == 1 and not (FOLDER / 'go').exists(): wait_for(FOLDER / 'go')"
 
@@ -149,6 +153,7 @@ def test_all_workers_killed_at_once_are_all_replaced(steps: Steps) -> None:
     assert outcome.done().worker_deaths == 3
 
 
+@pytest.mark.fault("E8")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_dead_zygote_is_replaced_with_its_workers(steps: Steps, number: int) -> None:
     body = "if context.attempt == 1: wait_for(FOLDER / 'go')"
@@ -195,6 +200,7 @@ wait_for(FOLDER / "go")
     assert outcome.rows == numbered((0, 15))
 
 
+@pytest.mark.fault("E8")
 def test_a_script_that_kills_the_zygote_ends_the_step_with_words(steps: Steps) -> None:
     outcome = steps.run(
         script("print('at it again', flush=True)\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(1000)")
@@ -203,6 +209,7 @@ def test_a_script_that_kills_the_zygote_ends_the_step_with_words(steps: Steps) -
     assert "the process that workers are forked from keeps dying, status=-9" in message
 
 
+@pytest.mark.fault("E8")
 def test_a_stopped_zygote_holds_nothing_up_for_ever(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     """It can tell of no death and fork no worker: it is killed, and another one begins."""
     monkeypatch.setattr(pool, "ZYGOTE_SILENCE_S", 1.0)

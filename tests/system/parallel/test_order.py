@@ -20,6 +20,7 @@ return [f"{one} {'x' * (context.mini_batch_index % 7 * 1000)}" for one in names]
 """
 
 
+@pytest.mark.fault("C26")
 def test_the_bytes_are_the_same_for_any_number_of_workers(steps: Steps) -> None:
     contents, checksums = [], []
     for workers in (1, 2, 4):
@@ -71,6 +72,7 @@ def test_a_lost_mini_batch_leaves_no_gap(steps: Steps) -> None:
     assert outcome.rows == numbered((3, 6), (9, 12))
 
 
+@pytest.mark.fault("B10")
 def test_more_results_wait_than_the_window_holds(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing fresh is dispatched until the first one has come; it must come all the same."""
     monkeypatch.setattr(feeder, "WINDOW_SIZE", 1000)

@@ -17,6 +17,7 @@ def returning(expression: str, *, before: str = "") -> str:
     return script(f"return {expression}", before=before)
 
 
+@pytest.mark.fault("C5", "C6")
 @pytest.mark.parametrize(
     "expression",
     [
@@ -38,6 +39,7 @@ def test_whatever_holds_one_element_for_each_item_is_a_result(steps: Steps, expr
     assert (receipt.succeeded, receipt.rows_out, receipt.surplus, receipt.attempts) == (15, 15, 0, 3)
 
 
+@pytest.mark.fault("C2", "C13")
 @pytest.mark.parametrize(
     ("expression", "got"),
     [
@@ -61,6 +63,7 @@ def test_anything_else_is_a_failed_attempt_that_names_what_it_got(steps: Steps, 
         assert got in entry["message"]
 
 
+@pytest.mark.fault("C1", "C3")
 @pytest.mark.parametrize(
     ("expression", "rows", "missing"),
     [
@@ -100,6 +103,7 @@ def test_a_shortfall_over_the_threshold_says_so(steps: Steps) -> None:
     ]
 
 
+@pytest.mark.fault("C4")
 def test_surplus_elements_are_kept_and_counted(steps: Steps) -> None:
     outcome = steps.run(returning("[one + x for one in names for x in 'ab']"), oracle=False)
     receipt = outcome.done()
@@ -107,6 +111,7 @@ def test_surplus_elements_are_kept_and_counted(steps: Steps) -> None:
     assert (receipt.succeeded, receipt.failed, receipt.rows_out, receipt.surplus) == (15, 0, 30, 15)
 
 
+@pytest.mark.fault("C1", "C3", "C4")
 @pytest.mark.parametrize(
     ("expression", "counted"), [("names[:3]", "3 elements"), ("names * 2", "10 elements"), ("None", "None")]
 )
@@ -126,12 +131,14 @@ def test_any_counts_no_elements(steps: Steps) -> None:
     assert (receipt.succeeded, receipt.failed, receipt.rows_out) == (15, 0, 3)
 
 
+@pytest.mark.fault("G6")
 def test_a_result_larger_than_the_ring_flows_through_it(steps: Steps) -> None:
     # 5 rows of 1 MB for each mini-batch, through rings of 1 MiB.
     outcome = steps.run(returning("[one + 'x' * 1_000_000 for one in names]"), oracle=False)
     assert outcome.rows == [one + "x" * 1_000_000 for one in numbered((0, 15))]
 
 
+@pytest.mark.fault("A3")
 def test_a_worker_killed_in_the_middle_of_a_large_result_leaves_none_of_it(steps: Steps) -> None:
     before = """
 import threading
@@ -259,6 +266,7 @@ def test_jsonl_has_one_value_to_a_line(steps: Steps) -> None:
     assert values == [{"name": one, "text": 'ä\n"x"', "none": None, "list": [1.5, True]} for one in numbered((0, 15))]
 
 
+@pytest.mark.fault("C30")
 def test_summary_only_counts_and_lets_the_script_write(steps: Steps) -> None:
     body = """
 context.output_dir.mkdir(exist_ok=True)
@@ -276,11 +284,13 @@ return [None] * (3 if "00007" in names else 5)
     assert (receipt.output, receipt.output_size, receipt.output_checksum) == (None, 0, "")
 
 
+@pytest.mark.fault("C14")
 def test_a_mini_batch_that_the_script_spoils_is_whole_the_next_time(steps: Steps) -> None:
     body = "if context.attempt == 1:\n    mini_batch.clear()\n    raise ValueError('x')"
     assert steps.run(script(body)).rows == numbered((0, 15))
 
 
+@pytest.mark.fault("C11")
 @pytest.mark.parametrize("kind", ["text", "csv", "jsonl"])
 def test_odd_elements_never_end_the_driver(steps: Steps, kind: str) -> None:
     odd = "[float('nan'), b'\\xff', '\\udcff', None, __import__('decimal').Decimal('1.10')]"

@@ -31,10 +31,12 @@ def test_the_script_is_a_real_file_and_its_folder_comes_first(steps: Steps) -> N
     assert facts(steps, "[__file__, sys.path[0]]") == [[f"{steps.folder}/score.py", str(steps.folder)]] * 3
 
 
+@pytest.mark.fault("C18")
 def test_the_working_directory_is_the_workflows_for_every_mini_batch(steps: Steps) -> None:
     assert facts(steps, "[os.getcwd(), os.chdir('/')][0]") == [str(steps.folder)] * 3
 
 
+@pytest.mark.fault("C29")
 def test_standard_input_is_empty(steps: Steps) -> None:
     assert facts(steps, "[sys.stdin.read(), os.readlink('/proc/self/fd/0')]") == [["", "/dev/null"]] * 3
 
@@ -62,6 +64,7 @@ while len(list(FOLDER.glob("worker-*"))) < 3:
     assert sorted(path.name for path in steps.folder.glob("worker-*")) == ["worker-0", "worker-1", "worker-2"]
 
 
+@pytest.mark.fault("M13")
 @pytest.mark.parametrize(
     ("workers", "cores", "variables", "caps"),
     [
@@ -104,6 +107,7 @@ def test_a_gpu_for_each_worker(steps: Steps) -> None:
     )
 
 
+@pytest.mark.fault("C30")
 def test_the_context_describes_its_mini_batch(steps: Steps) -> None:
     body = """
 if context.attempt == 1 and context.mini_batch_index == 1:
@@ -145,6 +149,7 @@ def test_run_may_have_one_parameter_of_any_name(steps: Steps) -> None:
     assert steps.run(source).rows == numbered((0, 15))
 
 
+@pytest.mark.fault("C15")
 def test_whatever_is_printed_lies_in_the_log_and_never_among_the_rows(steps: Steps) -> None:
     before = """
 import logging, subprocess
@@ -198,6 +203,7 @@ def test_a_command_of_the_script_inherits_no_descriptor_of_ours(steps: Steps) ->
     assert outcome.rows == ['["0", "1", "2", "3"]']
 
 
+@pytest.mark.fault("H4", "H5")
 def test_files_of_any_name_arrive_as_they_are(steps: Steps) -> None:
     names = [b"plain", b"caf\xe9", b"new\nline", b"tab\t", b"quote\"'", "日本".encode(), b" ", b"-rf", b"a\\nb", b"%s"]
     source = script("return [[os.path.exists(path), os.fsencode(name(path)).hex()] for path in mini_batch]")
@@ -206,6 +212,7 @@ def test_files_of_any_name_arrive_as_they_are(steps: Steps) -> None:
     assert rows == [[True, one.hex()] for one in sorted(names)]
 
 
+@pytest.mark.fault("H4", "H5")
 def test_failed_files_of_any_name_are_listed_as_they_are(steps: Steps) -> None:
     names = [b"good", b"caf\xe9", b"new\nline"]
     source = script("if names != ['good']: raise ValueError(names[0])")
@@ -217,12 +224,14 @@ def test_failed_files_of_any_name_are_listed_as_they_are(steps: Steps) -> None:
     aborted.error.message.encode("utf-8", "surrogateescape")
 
 
+@pytest.mark.fault("D8")
 def test_the_script_itself_may_have_an_odd_name(steps: Steps) -> None:
     steps.folder.mkdir()
     outcome = steps.run(script(""), entry_script=steps.folder / "json.py")
     assert outcome.rows == numbered((0, 15))
 
 
+@pytest.mark.fault("H1")
 def test_nothing_to_do_is_an_error_that_leaves_nothing(steps: Steps) -> None:
     outcome: Outcome = steps.run(script(""), files=0)
     assert type(outcome.error) is DatasetError

@@ -138,6 +138,7 @@ if os.environ["BATCHFLOW_WORKER"] == "0":
     assert outcome.failed == []
 
 
+@pytest.mark.fault("B10")
 def test_nothing_completed_for_too_long_ends_the_step_and_says_what_everyone_does(steps: Steps) -> None:
     body = "if '00007' in names: time.sleep(1000)\nif '00012' in names: time.sleep(1000)"
     outcome = steps.run(script(body), progress_update_timeout_s=1.0)

@@ -87,6 +87,7 @@ def test_nothing_outlives_a_killed_driver_and_the_same_command_goes_on(tmp_path:
     assert not (tmp_path / "x.txt.partial").exists()
 
 
+@pytest.mark.fault("E8")
 def test_a_killed_guard_takes_its_command_with_it(tmp_path: Path) -> None:
     driver = start(DRIVER, tmp_path, str(tmp_path))
     wait_until(lambda: (tmp_path / "started").exists())
@@ -127,6 +128,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.fault("L1")
 def test_of_many_racers_exactly_one_gets_the_lock_and_the_others_name_it(tmp_path: Path) -> None:
     state = tmp_path / ".batchflow" / "flow"
     state.mkdir(parents=True)
@@ -163,6 +165,7 @@ def test_of_many_racers_exactly_one_gets_the_lock_and_the_others_name_it(tmp_pat
         assert read_holder(state)["pid"] == os.getpid()
 
 
+@pytest.mark.fault("F16")
 def test_a_lock_file_deleted_meanwhile_is_not_held_in_vain(tmp_path: Path) -> None:
     state = tmp_path / ".batchflow" / "flow"
     first, second, third = (WorkflowLock(state, wait_s=0.0) for _ in range(3))

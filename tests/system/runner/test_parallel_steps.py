@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from system.runner.flows import FakeParallel, files, make_inputs, parallel_flow, plan, statuses
 from unit.runner.builders import Flow
 
@@ -101,6 +102,7 @@ def test_a_past_success_is_judged_by_the_thresholds_of_today(tmp_path: Path) -> 
     assert len(fake.jobs) == 1
 
 
+@pytest.mark.fault("L13")
 def test_a_project_that_is_moved_is_up_to_date_where_it_lies_now(tmp_path: Path) -> None:
     old, new = tmp_path / "old", tmp_path / "moved here"
     old.mkdir()
@@ -136,6 +138,7 @@ def test_a_step_that_may_not_be_reused_always_runs(tmp_path: Path) -> None:
     assert plan(workflow) == {"predict": ["no_reuse"]}
 
 
+@pytest.mark.fault("E9")
 def test_a_bug_of_ours_is_exit_code_5_and_a_full_disk_4(tmp_path: Path) -> None:
     workflow = parallel_flow(tmp_path).build()
     record = run_workflow(workflow, RunOptions(), run_parallel=FakeParallel(KeyError("slot")))

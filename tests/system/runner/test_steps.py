@@ -314,6 +314,7 @@ def test_background_processes_of_a_finished_command_are_ended(tmp_path: Path) ->
     assert descendants(os.getpid()) == []
 
 
+@pytest.mark.fault("E8")
 def test_a_killed_guard_leaves_nothing_of_its_session(tmp_path: Path) -> None:
     """Neither what is in the command's process group nor what has a group of its own; other processes live on."""
     code = "import os; os.setpgid(0, 0); open('apart', 'w').write(str(os.getpid())); os.execlp('sleep', 'sleep', '600')"

@@ -102,6 +102,7 @@ def test_a_crash_leaves_the_stack(child):
     assert b"in run" in content
 
 
+@pytest.mark.fault("M7")
 def test_descriptors_closed_at_the_start_do_no_harm(child):
     content, code = child("print('fine'); print(os.get_inheritable(1))", before="os.close(0); os.close(2)\n")
     assert (content, code) == (b"fine\nTrue\n", 0)

@@ -68,6 +68,7 @@ def test_plan_is_a_dry_run() -> None:
     assert parse(["run", "-nF"]).force_all
 
 
+@pytest.mark.fault("K17")
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [

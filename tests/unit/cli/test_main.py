@@ -127,6 +127,7 @@ def test_every_error_has_its_exit_code_and_last_line(
     assert ("Traceback" in err) == (code == 5 and not isinstance(error, BatchflowError))
 
 
+@pytest.mark.fault("E9")
 def test_a_bug_asks_for_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["run"], FakeRooms(tmp_path, error=KeyError("lost")))
     assert "this is a bug in batchflow, please report it" in capsys.readouterr().err
@@ -139,6 +140,7 @@ def test_the_record_decides_the_exit_code(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().err.splitlines()[-2:] == ["  ValueError: bad", "to continue: batchflow run"]
 
 
+@pytest.mark.fault("O1")
 def test_the_first_failed_items_are_shown_with_the_file_of_all(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

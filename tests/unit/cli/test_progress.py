@@ -119,6 +119,7 @@ class Screen:
             self.display.tick()
 
 
+@pytest.mark.fault("O10")
 def test_plain_lines_come_after_two_seconds_and_then_every_five() -> None:
     screen = Screen()
     screen.display.show(STARTED)
@@ -157,6 +158,7 @@ def test_quiet_shows_no_progress_but_failures() -> None:
     assert screen.lines() == ["predict: failed after 30 s: m", "stopping\\x1b"]
 
 
+@pytest.mark.fault("O10")
 @pytest.mark.parametrize(("elapsed_s", "interval_s"), [(2, 5), (299, 5), (1_200, 20), (36_000, 60)])
 def test_long_runs_write_fewer_lines(elapsed_s: float, interval_s: float) -> None:
     assert line_interval_s(StepView(STARTED, 0.0), elapsed_s) == interval_s

@@ -10,6 +10,7 @@ from batchflow.cli.text import duration, one_line, rate, short_path, signal_labe
 from batchflow.text import count, safe_text
 
 
+@pytest.mark.fault("K15", "O4")
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -33,6 +34,7 @@ def test_multiline_text_keeps_its_lines_and_tabs_and_nothing_else() -> None:
     assert safe_text("a\r\nb\tc\x1b", multiline=True) == "a\nb\tc\\x1b"
 
 
+@pytest.mark.fault("O4")
 @given(st.text())
 def test_safe_text_is_printable_ascii_safe_and_idempotent(text: str) -> None:
     shown = safe_text(text)
@@ -40,6 +42,7 @@ def test_safe_text_is_printable_ascii_safe_and_idempotent(text: str) -> None:
     assert safe_text(shown) == shown
 
 
+@pytest.mark.fault("K13", "O9")
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

@@ -60,6 +60,7 @@ def test_patterns(tmp_path: Path, pattern: str, expected: list[str]) -> None:
     assert listed(tmp_path, pattern) == expected
 
 
+@pytest.mark.fault("H15")
 def test_patterns_keep_their_order_and_a_path_comes_once_at_its_first_place(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.png", "c.jpg", "d/e.png")
     assert listed(tmp_path, "c.jpg", "b.*", "*.png", "**/*", "c.jpg", "d/e.png") == [
@@ -98,6 +99,7 @@ def test_the_listing_is_that_of_a_slow_reference(tree: list[tuple[list[str], str
             assert (listing.size(item), listing.mtime_ns(item)) == (status.st_size, status.st_mtime_ns)
 
 
+@pytest.mark.fault("H4", "H5", "H7")
 def test_hostile_names_come_each_exactly_once(tmp_path: Path) -> None:
     assert len(set(HOSTILE_NAMES)) == len(HOSTILE_NAMES) >= 64
     touch(tmp_path, *HOSTILE_NAMES)
@@ -132,6 +134,7 @@ def test_names_that_begin_alike_are_in_order(tmp_path: Path) -> None:
     assert listed(tmp_path, "") == sorted(names)
 
 
+@pytest.mark.fault("H17")
 def test_hidden_names_are_passed_over_and_counted(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", ".DS_Store", ".cache/x.png", "b/.DS_Store", ".h.png")
     assert list_files([f"{tmp_path}/"]).skipped_hidden == 4
@@ -139,6 +142,7 @@ def test_hidden_names_are_passed_over_and_counted(tmp_path: Path) -> None:
     assert listed(tmp_path, "**/*.png") == ["a.png"]
 
 
+@pytest.mark.fault("H2", "H3")
 def test_empty_and_sparse_files_are_items(tmp_path: Path) -> None:
     touch(tmp_path, "small")
     (tmp_path / "empty").touch()
@@ -151,6 +155,7 @@ def test_empty_and_sparse_files_are_items(tmp_path: Path) -> None:
 # --- what is no regular file
 
 
+@pytest.mark.fault("H9")
 def test_fifos_and_sockets_are_passed_over_counted_and_named(tmp_path: Path) -> None:
     touch(tmp_path, "a")
     os.mkfifo(tmp_path / "fifo")
@@ -184,6 +189,7 @@ def test_links_inside_the_root_are_followed(tmp_path: Path) -> None:
     assert listing.size(0) == 1
 
 
+@pytest.mark.fault("H8")
 def test_a_dangling_link_stays_an_item(tmp_path: Path) -> None:
     touch(tmp_path, "a")
     os.symlink("nothing", tmp_path / "dangling")
@@ -192,6 +198,7 @@ def test_a_dangling_link_stays_an_item(tmp_path: Path) -> None:
     assert [listing.size(item) for item in range(3)] == [1, -1, -1]
 
 
+@pytest.mark.fault("H8")
 def test_links_out_of_the_root_are_refused_and_named(tmp_path: Path) -> None:
     touch(tmp_path, "in/a", "out/b", "in2/c")
     os.symlink("/etc/passwd", tmp_path / "in" / "passwd")
@@ -219,6 +226,7 @@ def test_a_file_named_without_wildcards_may_be_a_link_to_anywhere(tmp_path: Path
     assert (listing.path(0), listing.size(0)) == (f"{tmp_path}/in/link", 2)
 
 
+@pytest.mark.fault("H8")
 @pytest.mark.parametrize(
     ("target", "message"),
     [(".", "a link leads back to a folder above it"), ("loop", "a link that leads back to itself")],
@@ -231,6 +239,7 @@ def test_loops_are_errors(tmp_path: Path, target: str, message: str) -> None:
     assert caught.value.hint == "remove the link, or name the folders to take one by one"
 
 
+@pytest.mark.fault("H8")
 def test_two_links_into_each_other_are_a_loop(tmp_path: Path) -> None:
     touch(tmp_path, "a/1", "b/2")
     os.symlink("../b", tmp_path / "a" / "to b")
@@ -242,6 +251,7 @@ def test_two_links_into_each_other_are_a_loop(tmp_path: Path) -> None:
 # --- what is an error
 
 
+@pytest.mark.fault("H1")
 def test_nothing_matches(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "b.jpg", "c.txt", "d")
     with pytest.raises(DatasetError, match=f"0 files match {tmp_path}/\\*.png") as caught:
@@ -284,6 +294,7 @@ def test_a_missing_folder_is_named_with_the_one_that_may_be_meant(tmp_path: Path
     assert caught.value.message == message.format(root=tmp_path)
 
 
+@pytest.mark.fault("H1")
 def test_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="0 files match") as caught:
         list_files([f"{tmp_path}/"])
@@ -313,6 +324,7 @@ def test_one_string_is_no_list_of_patterns() -> None:
         list_files("/a/")
 
 
+@pytest.mark.fault("H10", "H18")
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
 def test_what_cannot_be_read_is_named_with_its_reason(
     tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
@@ -327,6 +339,7 @@ def test_what_cannot_be_read_is_named_with_its_reason(
         list_files([f"{tmp_path}/*"])
 
 
+@pytest.mark.fault("H5")
 def test_names_that_no_terminal_shows_are_escaped_in_messages(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"x\\n\\xff\\x1b") as caught:
         list_files([f"{tmp_path}/x\n\udcff\x1b/*"])

@@ -149,6 +149,7 @@ def test_an_item_costs_at_most_24_bytes_and_its_name() -> None:
     assert sum(os.fstat(fd).st_size for fd in listing.fds()) == listing.memory_size
 
 
+@pytest.mark.fault("G4")
 def test_nobody_can_change_a_listing() -> None:
     listing = build(numbered(5))
     for fd in listing.fds():

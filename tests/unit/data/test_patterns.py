@@ -120,6 +120,7 @@ def test_paths_match_component_by_component(components: list[str], last: str, pa
     assert matches(pattern, folder, name) == walk_by_hand([*components, last], path)
 
 
+@pytest.mark.fault("H15")
 @pytest.mark.parametrize(
     ("earlier", "root", "overlap"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from batchflow.clock import FakeClock
 from batchflow.pool.watch import Watch
 
@@ -24,6 +26,7 @@ def test_a_change_starts_anew() -> None:
     assert watch.look(("running", 2), clock.monotonic()) == 2
 
 
+@pytest.mark.fault("E6", "M2")
 def test_a_time_in_which_nobody_looked_counts_as_one_step() -> None:
     """A laptop that slept for an hour, a driver that was stopped: nobody has been hanging for an hour."""
     clock, watch = FakeClock(), Watch(0.2)
@@ -34,6 +37,7 @@ def test_a_time_in_which_nobody_looked_counts_as_one_step() -> None:
     assert round(watch.look("running", clock.monotonic()), 6) == 0.3
 
 
+@pytest.mark.fault("M1")
 def test_a_clock_that_goes_back_takes_nothing_away() -> None:
     watch = Watch(1.0)
     watch.look("x", 100.0)

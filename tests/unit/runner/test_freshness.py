@@ -194,6 +194,7 @@ def test_what_says_only_how_a_step_is_run_is_no_setting(tmp_path: Path) -> None:
     assert settings_of(first, tmp_path) != settings_of(third, tmp_path)
 
 
+@pytest.mark.fault("K13")
 def test_settings_do_not_hold_the_folder_nor_secrets(tmp_path: Path) -> None:
     settings = ParallelSettings(tmp_path / "score.py", tmp_path, "images", environment_variables={"TOKEN": "hunter2"})
     flow = Flow(tmp_path).parallel("p", settings, inputs={"images": ["a/*.png"]}, outputs={"rows": "build/rows.csv"})

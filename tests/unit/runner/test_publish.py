@@ -64,6 +64,7 @@ def test_a_published_file_replaces_its_predecessor_and_leaves_nothing_else(tmp_p
         assert [one.name for one in output.final.parent.iterdir()] == ["table.csv"]
 
 
+@pytest.mark.fault("F21")
 @pytest.mark.parametrize("kernel_can", [True, False])
 def test_a_published_folder_replaces_its_predecessor_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel_can: bool
@@ -251,6 +252,7 @@ def test_a_crash_at_any_operation_leaves_the_old_output_or_the_new_one(
     assert sorted(tree(tmp_path)) == ["images/a.txt"]
 
 
+@pytest.mark.fault("F13")
 def test_what_batchflow_did_not_make_is_not_replaced(tmp_path: Path) -> None:
     output = file_output(tmp_path)
     check_final(output, is_ours=False)
@@ -270,6 +272,7 @@ def test_an_empty_folder_stands_in_nobodys_way(tmp_path: Path) -> None:
         check_final(output, is_ours=False)
 
 
+@pytest.mark.fault("F14")
 def test_a_symbolic_link_is_never_replaced(tmp_path: Path) -> None:
     output = file_output(tmp_path)
     output.final.symlink_to(tmp_path / "elsewhere")
@@ -277,6 +280,7 @@ def test_a_symbolic_link_is_never_replaced(tmp_path: Path) -> None:
         check_final(output, is_ours=True)
 
 
+@pytest.mark.fault("F19")
 def test_a_failed_rename_keeps_the_complete_output_and_says_how_to_move_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +298,7 @@ def test_a_failed_rename_keeps_the_complete_output_and_says_how_to_move_it(
     assert output.temporary.read_text() == "complete"
 
 
+@pytest.mark.fault("F21")
 def test_exchange_swaps_two_folders_or_says_that_it_cannot(tmp_path: Path) -> None:
     fill(tmp_path / "one", "1")
     fill(tmp_path / "two", "2")

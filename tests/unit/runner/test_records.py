@@ -104,6 +104,7 @@ def test_only_the_owner_can_read_the_state(tmp_path: Path) -> None:
     assert modes == {".batchflow": 0o700, ".batchflow/flow": 0o700, ".batchflow/flow/records.db": 0o600}
 
 
+@pytest.mark.fault("E13")
 def test_reading_creates_nothing(tmp_path: Path) -> None:
     assert Records.open_for_reading(folder_of(tmp_path)) is None
     assert list(tmp_path.iterdir()) == []
@@ -128,6 +129,7 @@ def test_a_reader_sees_what_a_run_wrote_while_the_run_goes_on(tmp_path: Path) ->
             assert sorted(reader.successes()) == ["other", "predict"]
 
 
+@pytest.mark.fault("L6")
 def test_records_of_a_newer_version_are_left_alone(tmp_path: Path) -> None:
     Records.open_for_run(folder_of(tmp_path)).close()
     path = folder_of(tmp_path) / "records.db"
@@ -142,6 +144,7 @@ def test_records_of_a_newer_version_are_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.fault("M11")
 def test_somebody_elses_file_is_refused(tmp_path: Path) -> None:
     Records.open_for_run(folder_of(tmp_path)).close()
     path = folder_of(tmp_path) / "records.db"
@@ -174,6 +177,7 @@ def test_an_empty_file_is_where_a_run_begins(tmp_path: Path) -> None:
         assert records.successes() == {}
 
 
+@pytest.mark.fault("F15")
 def test_no_flipped_byte_ends_in_anything_but_an_error_of_ours(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
     with Records.open_for_run(folder) as records:

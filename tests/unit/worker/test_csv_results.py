@@ -63,6 +63,7 @@ def test_rows_and_header(result, expected):
     assert written(result) == expected
 
 
+@pytest.mark.fault("C10")
 @pytest.mark.parametrize("make", [list, pd.DataFrame])
 def test_every_line_break_is_quoted_and_rows_end_with_a_newline(make):
     assert written(make([("a\rb", "c\nd"), ("e\r\nf", "g")])) == b'0,1\n"a\rb","c\nd"\n"e\r\nf",g\n'
@@ -155,6 +156,7 @@ def test_single_precision_is_written_short(data):
     assert written(array) == pd.DataFrame({"result": array}).to_csv(index=False).encode()
 
 
+@pytest.mark.fault("C10")
 @given(st.lists(st.tuples(hostile, hostile), min_size=1, max_size=6))
 @pytest.mark.parametrize(
     "make", [list, lambda rows: pd.DataFrame(rows, dtype=object), lambda rows: [dict(enumerate(row)) for row in rows]]

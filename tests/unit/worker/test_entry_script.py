@@ -87,6 +87,7 @@ def test_an_edited_file_is_executed_as_it_is_now(load):
     assert load("X = 2\ndef run(mini_batch): pass").module.X == 2
 
 
+@pytest.mark.fault("D8")
 @pytest.mark.parametrize("name", ["json.py", "queue.py", "numpy.py", "batchflow.py", "__main__.py"])
 def test_a_script_never_hides_a_module_that_has_its_name(load, name):
     import json
@@ -133,6 +134,7 @@ def test_run_may_be_any_callable(load):
     assert load("run = max").wants_context is False  # it has no signature
 
 
+@pytest.mark.fault("D5")
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [

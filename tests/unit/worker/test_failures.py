@@ -98,6 +98,7 @@ def test_a_bug_of_ours_keeps_our_frames():
     assert "in make_encoder" in describe_failure(error)["traceback"]
 
 
+@pytest.mark.fault("C8")
 @pytest.mark.parametrize(
     ("raised", "message"),
     [
@@ -126,6 +127,7 @@ class NoText(Exception):
         return 5
 
 
+@pytest.mark.fault("C9")
 @pytest.mark.parametrize(("raised", "second"), [(RaisingStr(), "SystemExit"), (NoText(), "TypeError")])
 def test_an_exception_whose_str_raises(raised, second):
     failure = describe_failure(run_source("def run(raised):\n    raise raised\n", raised))
@@ -144,6 +146,7 @@ def test_an_exception_whose_attributes_raise():
     assert failure["traceback"] == "<the traceback is unknown: formatting it raised RuntimeError>"
 
 
+@pytest.mark.fault("C9")
 def test_a_huge_message_is_cut():
     failure = describe_failure(ValueError("ä" * 50_000_000))
     assert len(failure["message"].encode()) <= MESSAGE_SIZE_MAX
@@ -168,6 +171,7 @@ def test_bounded(text, size, expected):
     assert len(expected.encode()) <= size
 
 
+@pytest.mark.fault("C9")
 def test_a_deep_recursion_keeps_its_ends():
     error = run_source(
         "def dive(n):\n    return sink(n)\ndef sink(n):\n    return dive(n + 1)\ndef run():\n    dive(0)\n"

@@ -73,6 +73,7 @@ def test_an_element_is_one_line_of_json(element, line):
     assert rows(["x", element]) == b'"x"\n' + line + b"\n"
 
 
+@pytest.mark.fault("C11", "C13")
 @pytest.mark.parametrize(
     ("element", "message"),
     [
@@ -130,6 +131,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.fault("C10")
 @given(st.lists(values, max_size=5))
 def test_lines_read_back_are_the_elements(elements):
     text = rows(elements).decode("ascii")

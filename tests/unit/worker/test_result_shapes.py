@@ -44,6 +44,7 @@ ALLOWED = {
 }
 
 
+@pytest.mark.fault("C5", "C6")
 @pytest.mark.parametrize("name", ALLOWED)
 def test_every_sequence_gives_the_same_rows(name):
     assert make_encoder(output_format="text").encode(ALLOWED[name](), 2) == (2, b"", b"a\nb\n")
@@ -61,6 +62,7 @@ FRAMES = {
 }
 
 
+@pytest.mark.fault("C6")
 @pytest.mark.parametrize("name", FRAMES)
 def test_every_frame_gives_the_same_rows(name):
     frame = FRAMES[name]()
@@ -127,6 +129,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.fault("C2")
 @pytest.mark.parametrize("output_format", FORMATS)
 @pytest.mark.parametrize("message", REFUSED)
 def test_everything_else_is_refused_and_named(output_format, message):
@@ -153,6 +156,7 @@ def test_the_refusal_tells_the_cure():
     assert caught.value.hint == "run() must not be async"
 
 
+@pytest.mark.fault("C5")
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_an_error_in_the_users_generator_passes_through(output_format):
     def broken():
@@ -194,6 +198,7 @@ def test_a_delimiter_is_one_character(delimiter):
         make_encoder(output_format="csv", delimiter=delimiter)
 
 
+@pytest.mark.fault("C27")
 def test_the_bytes_are_copied_when_run_returns():
     buffer = np.zeros(2, dtype=int)
     result = ["a"]

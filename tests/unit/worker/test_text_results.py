@@ -97,6 +97,7 @@ def test_two_elements_cannot_trade_a_newline_for_a_missing_one():
         TEXT.encode(["a\nb", "c\r"], 2)
 
 
+@pytest.mark.fault("C11")
 @pytest.mark.parametrize("text", ["\ud800", "x\udfffy", "\udc0a", "\ud83d\ude00"])
 def test_a_lone_surrogate_that_is_no_file_name_is_refused(text):
     with pytest.raises(
@@ -108,12 +109,14 @@ def test_a_lone_surrogate_that_is_no_file_name_is_refused(text):
 hostile = st.text(alphabet=st.sampled_from("ab \"'\\,;\t\0\u2028\x85\x0b\x1cäß😀\udc80\udcff"), max_size=8)
 
 
+@pytest.mark.fault("C10")
 @given(st.lists(hostile, max_size=12))
 def test_lines_read_back_are_the_elements(elements):
     lines = rows(elements).decode("utf-8", "surrogateescape").split("\n")
     assert lines == [*elements, ""]
 
 
+@pytest.mark.fault("C10")
 @given(st.lists(st.text(alphabet="a\n\r\u2028"), max_size=6))
 def test_every_element_is_exactly_one_line_or_refused(elements):
     if any("\n" in one or "\r" in one for one in elements):

@@ -71,6 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_folder(tmp_path_factory.mktemp("fuzz")).parent
 
 
+@pytest.mark.fault("K16")
 @PEOPLE
 @given(tree=FILES)
 @example(tree={"steps": {"a": {"run": "x", "outputs": {"a": "a"}, "inputs": {"a": "${steps.a.outputs.a}"}}}})
@@ -86,6 +87,7 @@ def test_any_tree(tree: dict[str, object], folder: Path) -> None:
     assert "not valid TOML" not in str(result), text
 
 
+@pytest.mark.fault("K16")
 @PEOPLE
 @given(data=st.data())
 def test_any_damage_to_a_good_file(data: st.DataObject, folder: Path) -> None:
@@ -98,6 +100,7 @@ def test_any_damage_to_a_good_file(data: st.DataObject, folder: Path) -> None:
     try_load(path)
 
 
+@pytest.mark.fault("K16")
 @PEOPLE
 @given(data=st.binary(max_size=200))
 def test_any_bytes(data: bytes, folder: Path) -> None:

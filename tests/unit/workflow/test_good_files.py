@@ -265,6 +265,7 @@ def test_newer_toml_is_read(tmp_path: Path) -> None:
     assert load(tmp_path, "[params]\nx = {\n  default = 1,\n  min = 0,\n}\n" + STEP).params["x"].value == 1
 
 
+@pytest.mark.fault("K7")
 def test_windows_line_ends_are_read(tmp_path: Path) -> None:
     assert load(tmp_path, STEP.replace("\n", "\r\n")).steps["a"].command == "true"
 

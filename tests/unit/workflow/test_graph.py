@@ -53,6 +53,7 @@ def test_the_name_of_an_output_as_target_leads_to_its_step(tmp_path: Path) -> No
     assert caught.value.hint == "`rows` is the name of an output: write its step `p`, or its path `rows.csv`"
 
 
+@pytest.mark.fault("K4")
 @pytest.mark.parametrize(
     ("dependencies", "cycle"),
     [

@@ -24,6 +24,7 @@ BOMBS = [
 ]
 
 
+@pytest.mark.fault("K9", "K10", "K11")
 @pytest.mark.parametrize(("name", "text", "line", "column", "message"), BOMBS, ids=[bomb[0] for bomb in BOMBS])
 def test_a_bomb_never_reaches_the_parser(
     name: str, text: str, line: int, column: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -37,6 +38,7 @@ def test_a_bomb_never_reaches_the_parser(
     assert len(str(error)) < 1000
 
 
+@pytest.mark.fault("K10")
 def test_the_scan_of_a_long_key_stops_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = []
     skip = limits._skip
@@ -62,6 +64,7 @@ def test_tables_nested_by_keys_are_refused_too(tmp_path: Path) -> None:
     assert "tables more than 32 deep" in error.diagnostics[0].message
 
 
+@pytest.mark.fault("K8")
 def test_a_file_of_a_gigabyte_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "workflow.toml"
     with path.open("wb") as file:
@@ -73,6 +76,7 @@ def test_a_file_of_a_gigabyte_is_not_read(tmp_path: Path, monkeypatch: pytest.Mo
         load_workflow(path, environ={})
 
 
+@pytest.mark.fault("K7")
 @pytest.mark.parametrize(
     ("data", "line", "column", "message"),
     [

@@ -143,6 +143,7 @@ def test_a_required_parameter_takes_a_value(tmp_path: Path) -> None:
     assert value(tmp_path, "{ type = 'int' }", overrides=["x=5"]) == 5
 
 
+@pytest.mark.fault("K14")
 def test_unknown_names_are_refused_wherever_they_come_from(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text("\nlimti = 2\n")
     error = refused(

@@ -25,6 +25,7 @@ def test_durations(value: object, seconds: float) -> None:
     assert parse_duration(value) == seconds
 
 
+@pytest.mark.fault("K2")
 @pytest.mark.parametrize(
     "value",
     [
@@ -69,6 +70,7 @@ def test_sizes_are_1024_based(value: object, size: int) -> None:
     assert parse_size(value) == size
 
 
+@pytest.mark.fault("K12")
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "1", "MiB", "1 PiB", "0.1 B", 10**30, "99999999 TiB", None])
 def test_wrong_sizes(value: object) -> None:
     with pytest.raises(QuantityError, match="size"):

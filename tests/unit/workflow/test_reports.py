@@ -24,6 +24,7 @@ def test_the_report_shows_the_line_a_caret_and_a_suggestion(tmp_path: Path) -> N
     )
 
 
+@pytest.mark.fault("K6")
 def test_all_errors_are_reported_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = (
         "namx = 'x'\n"
@@ -62,12 +63,14 @@ def test_a_wrong_value_of_a_parameter_is_shown_with_its_reference(tmp_path: Path
     assert (error.diagnostics[0].position.line, error.diagnostics[0].position.column) == (8, 11)
 
 
+@pytest.mark.fault("K15")
 def test_control_and_bidirectional_characters_are_shown_escaped(tmp_path: Path) -> None:
     error = refused(tmp_path, '"a\\u001b]0;x\\u202e" = 1 # \u202e \x9b\n' + STEP)
     assert "\\x1b]0;x\\u202e" in error.diagnostics[0].message
     assert not {"\x1b", "\x9b", "\u202e"} & set(str(error))
 
 
+@pytest.mark.fault("K13")
 def test_the_secret_of_a_url_is_not_repeated(tmp_path: Path) -> None:
     error = refused(tmp_path, "[datasets.d]\nfiles = 'https://me:hunter2@x/y?sig=s3cr3t'\n" + STEP)
     assert "hunter2" not in str(error)

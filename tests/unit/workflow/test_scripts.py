@@ -34,6 +34,7 @@ def test_a_usable_run(source: str, tmp_path: Path) -> None:
     scripts.check_entry_script(tmp_path / "s.py", "s.py")
 
 
+@pytest.mark.fault("D5")
 @pytest.mark.parametrize(
     ("source", "code", "message"),
     [
