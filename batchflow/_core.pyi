@@ -127,6 +127,7 @@ READY: int
 INIT_FAILED: int
 COLUMNS_DIFFER: int
 DAMAGED: int
+PART: int
 
 class Note(NamedTuple):
     """An answer that the driver's Python must look at; ``kind`` is one of this module's constants."""
@@ -135,9 +136,32 @@ class Note(NamedTuple):
     mini_batch_index: int
     attempt: int
     returned: int
+    start: int
+    """Its first item; for a call its index."""
     item_count: int
     columns: bytes
     payload: bytes
+    """Rows, or a description; empty where columns differ."""
+
+class Extent(NamedTuple):
+    """Consecutive items whose rows are consecutive bytes of ``Gather.output()``.
+
+    Made of all the results appended next to each other; one with a shortfall (``missing`` > 0) is of one result.
+    """
+
+    first_item: int
+    item_count: int
+    offset: int
+    """From the first byte of ``output()``; a header lies in no extent."""
+    size: int
+    checksum: int
+    """CRC-32C of its bytes."""
+    returned: int
+    missing: int
+    attempt: int
+    """The highest."""
+    mini_batch_count: int
+    """Mini-batches that begin here: of one in several extents, the first counts it."""
 
 class Counts(NamedTuple):
     """What a gather has appended so far: mini-batches done; items succeeded, missing; rows; elements in surplus."""
@@ -171,11 +195,17 @@ class Channel:
     def close_fd(self) -> None:
         """Close the descriptor once the worker has it; the mapping stays."""
 
-    def run(self, index: int, attempt: int, start: int, count: int) -> bool:
-        """Ask for one attempt of the mini-batch of items ``start`` to ``start + count``; False if the ring is full."""
+    def run(self, index: int, attempt: int, start: int, count: int, part: bool = False) -> bool:
+        """Ask for one attempt of the mini-batch of items ``start`` to ``start + count``; False if the ring is full.
 
-    def run_range(self, first: int, stop: int, mini_batch_size: int, item_count: int) -> int:
-        """Ask for the first attempts of mini-batches ``first`` to ``stop``, as many as fit; returns how many did."""
+        ``part``: they are a piece of that mini-batch only, and the result comes as a note of kind ``PART``.
+        """
+
+    def run_range(self, first: int, stop: int, start: int, mini_batch_size: int, stop_item: int) -> int:
+        """Ask for the first attempts of mini-batches ``first`` to ``stop``, as many as fit; returns how many did.
+
+        They are the consecutive mini-batches of the items from ``start`` on, the last cut at ``stop_item``.
+        """
 
     def call(self, index: int, attempt: int, payload: bytes) -> bool:
         """Ask for one attempt of a mini-batch sent as bytes; what does not fit is sent by ``flush``.
@@ -191,8 +221,8 @@ class Channel:
 
     @property
     def in_flight(self) -> int: ...
-    def flights(self) -> list[tuple[int, int]]:
-        """``(mini_batch_index, attempt)`` of each of them, in the order in which they were given."""
+    def flights(self) -> list[tuple[int, int, int, int]]:
+        """``(mini_batch_index, attempt, start, count)`` of each of them, in the order in which they were given."""
 
     @property
     def first_started(self) -> bool:
@@ -272,27 +302,46 @@ class Gather:
     """Collects the results of all workers and gives their bytes in input order (or as they come).
 
     What is in ``output()`` or was taken from it is done; ``next`` is the first mini-batch that is not.
+    ``columns``: known from an earlier session, which has written the header.
     """
 
-    def __new__(cls, *, in_order: bool = True, any_items: bool = False, write_header: bool = True) -> Gather: ...
+    def __new__(
+        cls, *, in_order: bool = True, any_items: bool = False, write_header: bool = True, columns: bytes = b""
+    ) -> Gather: ...
     def drain(self, channel: Channel) -> list[Note]:
-        """Take every answer that the channel's worker has published, up to some megabytes of output.
+        """Take every answer that the channel's worker has published, until there are some megabytes of output.
 
-        Returns the notes: failures, readiness, and results whose columns differ from those before.  A last note of
-        kind ``DAMAGED`` means that the worker wrote what no worker of ours writes: end it.
+        Takes one at least, however much output there is.  Returns the notes: failures, readiness, parts, and results
+        whose columns differ from those before: these are not done and may come again.  A last note of kind ``DAMAGED``
+        means that the worker wrote what no worker of ours writes: end it.
         """
 
-    def skip(self, index: int) -> list[Note]:
-        """Go on without this mini-batch: it has failed for good.  Returns notes, as ``drain``."""
+    def put(self, index: int, attempt: int, pieces: Sequence[tuple[int, int, int, bytes, bytes]]) -> list[Note]:
+        """What was saved of a mini-batch: ``(start, count, returned, columns, rows)`` of each piece, in item order.
+
+        Without pieces all of it is lost, and the order goes on without it.  Returns notes, as ``drain``; pieces whose
+        columns differ are all given back by one note.  Raises ``ValueError`` if the mini-batch is appended or put
+        already, or if the pieces overlap.
+        """
+
+    def spill(self) -> list[Note]:
+        """Append everything that waits, out of order; mini-batches before it are appended as they come from now on.
+
+        Does nothing as long as no columns are known and something that waits names some: they are for the first of
+        the input to say.  Returns notes, as ``drain``.
+        """
 
     def output(self) -> memoryview:
         """A copy-free view of the bytes to append to the output next; valid until ``clear`` or the next drain."""
 
-    def clear(self) -> None:
-        """The bytes of ``output()`` have been written."""
+    def take_extents(self) -> list[Extent]:
+        """What ``output()`` is made of, in the order of its bytes, as far as it was not taken before."""
 
-    def take_shortfalls(self) -> list[tuple[int, int, int, int]]:
-        """``(mini_batch_index, attempt, returned, missing)`` of each shortfall since the last call."""
+    def clear(self) -> None:
+        """The bytes of ``output()`` have been written, and its extents taken."""
+
+    def take_shortfalls(self) -> list[tuple[int, int, int, int, int, int]]:
+        """``(mini_batch_index, attempt, returned, missing, start, count)`` of each shortfall since the last call."""
 
     @property
     def counts(self) -> Counts: ...
@@ -303,8 +352,12 @@ class Gather:
     @property
     def next(self) -> int: ...
     @property
+    def waiting(self) -> int:
+        """How many mini-batches wait for an earlier one."""
+
+    @property
     def held_bytes(self) -> int:
-        """Memory held by results that wait for an earlier one."""
+        """Memory held by them."""
 
 def crc32c(data: bytes | bytearray | memoryview, seed: int = 0) -> int:
     """CRC-32C of ``data`` that follows bytes with the checksum ``seed``."""

@@ -6,7 +6,7 @@
                  glob.h  stat.h
     ring.pxi     ring.h  channel.h  crc32c.h       the driver's end of one worker's rings, in one memfd
     port.pxi     ring.h                            the worker's end, with its flight recorder
-    gather.pxi   gather.h                          completions of all workers → bytes in input order
+    gather.pxi   gather.h  append.h                completions of all workers → bytes in input order
 """
 
 import typing
@@ -17,8 +17,8 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free
-from libc.string cimport memset
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 from posix.fcntl cimport posix_fallocate
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, madvise, mmap, munmap
 from posix.types cimport off_t

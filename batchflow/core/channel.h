@@ -10,8 +10,9 @@
 #include "ring.h"
 
 typedef struct {
-    uint64_t index, items, sequence;
+    uint64_t index, start, items, sequence;
     uint32_t attempt;
+    int is_part; /* a piece of a mini-batch that is being isolated */
 } bf_flight;
 
 typedef struct {
@@ -24,16 +25,7 @@ typedef struct {
     uint64_t result_count, run_ns, arrived_items;
 } bf_channel;
 
-enum { BF_NOTE_COLUMNS = 5, BF_NOTE_DAMAGED = 6 };
-
-/* Something the driver's Python must look at; `bytes` is owned by the note. */
-typedef struct {
-    uint32_t kind, attempt;
-    uint64_t index, returned, items, size, columns_size;
-    uint8_t *bytes;
-} bf_note;
-
-static int bf_add_flight(bf_channel *channel, uint64_t index, uint32_t attempt, uint64_t items, uint64_t sequence) {
+static int bf_add_flight(bf_channel *channel, const bf_flight *flight) {
     if (channel->flight_count == channel->flight_capacity) {
         uint64_t capacity = channel->flight_capacity ? channel->flight_capacity * 2 : 64;
         bf_flight *flights = malloc(capacity * sizeof *flights);
@@ -46,80 +38,51 @@ static int bf_add_flight(bf_channel *channel, uint64_t index, uint32_t attempt, 
         channel->flight_capacity = capacity;
         channel->flight_first = 0;
     }
-    bf_flight *flight =
-        &channel->flights[(channel->flight_first + channel->flight_count) & (channel->flight_capacity - 1)];
-    *flight = (bf_flight){index, items, sequence, attempt};
+    channel->flights[(channel->flight_first + channel->flight_count) & (channel->flight_capacity - 1)] = *flight;
     channel->flight_count += 1;
     return 1;
 }
 
 /* Write one RUN request, unpublished.  1 written, 0 no room, BF_NO_MEMORY. */
-static int bf_request_run(bf_channel *channel, uint64_t index, uint32_t attempt, uint64_t start, uint64_t count) {
-    bf_record record = {.kind = BF_REQUEST_RUN, .index = index, .attempt = attempt, .count = start, .extra = count};
-    uint64_t sequence = channel->request.sequence;
+static int bf_request_run(bf_channel *channel, const bf_flight *asked) {
+    bf_record record = {.kind = BF_REQUEST_RUN, .index = asked->index, .attempt = asked->attempt,
+                        .count = asked->start, .extra = asked->items};
+    bf_flight flight = *asked;
+    flight.sequence = channel->request.sequence;
     if (!bf_try_write(&channel->request, &record, ""))
         return 0;
-    return bf_add_flight(channel, index, attempt, count, sequence) ? 1 : BF_NO_MEMORY;
+    return bf_add_flight(channel, &flight) ? 1 : BF_NO_MEMORY;
 }
 
-static int bf_add_note(bf_buffer *notes, const bf_note *note, const uint8_t *bytes) {
-    bf_note *room = (bf_note *)bf_reserve(notes, sizeof *note);
-    uint8_t *copy = malloc(note->size ? note->size : 1);
-    if (room == NULL || copy == NULL) {
-        free(copy);
-        return BF_NO_MEMORY;
-    }
-    memcpy(copy, bytes, note->size);
-    *room = *note;
-    room->bytes = copy;
-    notes->used += sizeof *note;
-    return BF_APPENDED;
-}
-
-/* One complete answer: into the gather if it is a result and there is one, else into the notes. */
+/* One complete answer: into the gather if it is the result of a whole mini-batch and there is one, else into the notes. */
 static int bf_answer(bf_channel *channel, bf_gather *gather, bf_buffer *notes, const bf_record *record,
-                     uint8_t *bytes, uint64_t size) {
+                     const uint8_t *bytes, uint64_t size) {
     bf_note note = {.kind = record->kind, .attempt = record->attempt, .index = record->index,
                     .returned = record->count, .size = size, .columns_size = record->columns_size};
+    int is_result = record->kind == BF_RESULT;
     if (record->columns_size > size)
         return BF_DAMAGED;
-    if (record->kind == BF_RESULT || record->kind == BF_FAILURE) {
+    if (is_result || record->kind == BF_FAILURE) {
         bf_flight *flight = &channel->flights[channel->flight_first & (channel->flight_capacity - 1)];
         if (channel->flight_count == 0 || flight->index != record->index || flight->attempt != record->attempt)
             return BF_DAMAGED;
+        note.start = flight->start;
         note.items = flight->items;
+        note.kind = is_result && flight->is_part ? BF_NOTE_PART : record->kind;
         channel->flight_first += 1;
         channel->flight_count -= 1;
-        channel->arrived_items += record->kind == BF_RESULT ? flight->items : 0;
+        channel->arrived_items += is_result ? flight->items : 0;
         channel->result_count += 1;
         channel->run_ns += record->extra;
     } else if (record->kind != BF_READY && record->kind != BF_INIT_FAILED) {
         return BF_DAMAGED;
     }
-    if (record->kind != BF_RESULT || gather == NULL)
+    if (note.kind != BF_RESULT || gather == NULL)
         return bf_add_note(notes, &note, bytes);
-    bf_result result = {.bytes = bytes, .size = size, .index = record->index, .returned = record->count,
-                        .items = note.items, .columns_size = record->columns_size, .attempt = record->attempt};
-    int outcome = bf_take(gather, &result);
-    if (outcome == BF_COLUMNS_DIFFER) {
-        note.kind = BF_NOTE_COLUMNS;
-        return bf_add_note(notes, &note, bytes);
-    }
+    bf_result result = {.index = record->index, .attempt = record->attempt, .piece_count = 1, .held = size};
+    result.piece = (bf_piece){bytes, size, note.start, note.items, record->count, record->columns_size};
+    int outcome = bf_take(gather, &result, notes);
     return outcome == BF_NOT_EXPECTED ? BF_DAMAGED : outcome;
-}
-
-/* Append what waited for `next`; a result whose columns differ becomes a note. */
-static int bf_settle(bf_gather *gather, bf_buffer *notes) {
-    bf_result stopped;
-    int outcome = bf_advance(gather, &stopped);
-    if (outcome != BF_COLUMNS_DIFFER)
-        return outcome;
-    bf_note note = {.kind = BF_NOTE_COLUMNS, .attempt = stopped.attempt, .index = stopped.index,
-                    .returned = stopped.returned, .items = stopped.items, .size = stopped.size,
-                    .columns_size = stopped.columns_size};
-    outcome = bf_add_note(notes, &note, stopped.bytes);
-    free(stopped.bytes);
-    return outcome;
 }
 
 /* Take everything the worker has published, or as much as fills `out_limit` bytes of output; `scratch` holds one frame.
@@ -142,13 +105,11 @@ static int bf_drain(bf_channel *channel, bf_gather *gather, bf_buffer *scratch, 
         if (target == &channel->assembly)
             target->used += record.payload_size;
         if (!(record.flags & BF_FLAG_MORE)) {
-            uint8_t *bytes = target == scratch ? room : target->bytes;
+            const uint8_t *bytes = target == scratch ? room : target->bytes;
             uint64_t size = target == scratch ? record.payload_size : target->used;
             outcome = bf_answer(channel, gather, notes, &record, bytes, size);
             if (target == &channel->assembly)
                 bf_buffer_free(target);
-            if (outcome == BF_APPENDED && gather != NULL && gather->in_order)
-                outcome = bf_settle(gather, notes);
             if (outcome < 0)
                 break;
         }
@@ -157,7 +118,7 @@ static int bf_drain(bf_channel *channel, bf_gather *gather, bf_buffer *scratch, 
             bf_give_back(ring);
             bf_wake_worker(channel->shared);
         }
-        if (gather != NULL && gather->out.used >= out_limit)
+        if (gather != NULL && gather->books.out.used >= out_limit)
             break;
     }
     if (ring->position != given_back) {

@@ -1,131 +1,118 @@
 /* From many completions to bytes in input order.
  *
- * Results arrive in any order; a result that is not next waits in a window, the next one is appended to `out` at once
- * and takes its waiting successors along.  What is in `out` counts as done; nothing else does.
+ * Results arrive in any order; the one whose turn it is is appended at once and takes its waiting successors along, any
+ * other waits in a window.  To spill is to give the order up once: all that waits is appended, the turn moves behind it,
+ * and whatever was left behind is appended as it comes.  What is in `out` counts as done; nothing else does.
  *
- * Always: every mini-batch below `next` is in `out` or was skipped, exactly once, in order.
+ *        done      done or left behind        waiting or not there yet
+ *     ──────────┬──────────────────────────┬────────────────────────────
+ *              next                       turn
+ *
+ * Always: next <= turn; a mini-batch is appended or put at most once; without a spill next == turn.
  */
 #ifndef BF_GATHER_H
 #define BF_GATHER_H
 
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "append.h"
 
 typedef struct {
-    uint8_t *bytes;
-    uint64_t used, capacity;
-} bf_buffer;
-
-/* Room for `size` more bytes; NULL without memory. */
-static uint8_t *bf_reserve(bf_buffer *buffer, uint64_t size) {
-    if (buffer->bytes == NULL || buffer->capacity - buffer->used < size) {
-        uint64_t capacity = buffer->capacity ? buffer->capacity : 4096;
-        while (capacity - buffer->used < size)
-            capacity *= 2;
-        uint8_t *bytes = realloc(buffer->bytes, capacity);
-        if (bytes == NULL)
-            return NULL;
-        buffer->bytes = bytes;
-        buffer->capacity = capacity;
-    }
-    return buffer->bytes + buffer->used;
-}
-
-static void bf_buffer_free(bf_buffer *buffer) {
-    free(buffer->bytes);
-    memset(buffer, 0, sizeof *buffer);
-}
-
-/* What run() gave for one mini-batch: `size` bytes at `bytes`, of which the first `columns_size` name the columns. */
-typedef struct {
-    uint8_t *bytes;
-    uint64_t size, index, returned, items;
-    uint32_t columns_size, attempt;
-    uint8_t occupied, skipped;
-} bf_result;
-
-typedef struct {
-    uint64_t done, succeeded, missing, rows, surplus;
-} bf_counts;
-
-/* A mini-batch that gave fewer elements than it has items. */
-typedef struct {
-    uint64_t index, returned, missing;
-    uint32_t attempt;
-} bf_shortfall;
-
-typedef struct {
-    bf_buffer out;
-    bf_buffer shortfalls; /* bf_shortfall[], for the driver to take */
-    bf_buffer columns;    /* of the first mini-batch, in the order of appending, that has rows */
-    bf_result *window; /* indexed by mini-batch & (window_size - 1) */
-    uint64_t window_size, next, held_bytes;
-    bf_counts counts;
-    int in_order, any_items, write_header;
+    bf_books books;
+    bf_result *window; /* at or beyond `turn`, indexed by mini-batch & (window_size - 1) */
+    uint64_t window_size, turn, next, waiting, held_bytes;
+    uint64_t *done; /* a bit for each mini-batch between `next` and `turn`, at mini-batch & (done_size - 1) */
+    uint64_t done_size; /* in bits */
+    int in_order;
 } bf_gather;
 
-enum { BF_APPENDED = 0, BF_WAITING = 1, BF_COLUMNS_DIFFER = 2, BF_NOT_EXPECTED = -2, BF_NO_MEMORY = -3 };
+/* Bytes accounted for a mini-batch that waits, over and above its own. */
+#define BF_RESULT_OVERHEAD 128u
 
-/* Bytes accounted for a result that waits, over and above its own. */
-#define BF_RESULT_OVERHEAD 96u
+enum { BF_NOTE_COLUMNS = 5, BF_NOTE_DAMAGED = 6, BF_NOTE_PART = 7 };
 
-/* Append one result to `out` and count it. */
-static int bf_append(bf_gather *gather, const bf_result *result) {
-    uint64_t rows_size = result->size - result->columns_size;
-    const uint8_t *rows = result->bytes + result->columns_size;
-    if (result->columns_size && rows_size) {
-        if (gather->columns.used == 0) {
-            uint8_t *room = bf_reserve(&gather->columns, result->columns_size);
-            uint8_t *out = gather->write_header ? bf_reserve(&gather->out, result->columns_size) : room;
-            if (room == NULL || out == NULL)
-                return BF_NO_MEMORY;
-            memcpy(room, result->bytes, result->columns_size);
-            gather->columns.used = result->columns_size;
-            if (gather->write_header) {
-                memcpy(out, result->bytes, result->columns_size);
-                gather->out.used += result->columns_size;
-            }
-        } else if (gather->columns.used != result->columns_size ||
-                   memcmp(gather->columns.bytes, result->bytes, result->columns_size) != 0) {
-            return BF_COLUMNS_DIFFER;
-        }
+/* Something the driver's Python must look at; `bytes` is owned by the note. */
+typedef struct {
+    uint32_t kind, attempt;
+    uint64_t index, returned, start, items, size, columns_size;
+    uint8_t *bytes;
+} bf_note;
+
+static int bf_add_note(bf_buffer *notes, const bf_note *note, const uint8_t *bytes) {
+    bf_note *room = (bf_note *)bf_reserve(notes, sizeof *note);
+    uint8_t *copy = malloc(note->size ? note->size : 1);
+    if (room == NULL || copy == NULL) {
+        free(copy);
+        return BF_NO_MEMORY;
     }
-    uint64_t succeeded = gather->any_items || result->returned > result->items ? result->items : result->returned;
-    if (succeeded < result->items) {
-        bf_shortfall shortfall = {result->index, result->returned, result->items - succeeded, result->attempt};
-        uint8_t *room = bf_reserve(&gather->shortfalls, sizeof shortfall);
-        if (room == NULL)
-            return BF_NO_MEMORY;
-        memcpy(room, &shortfall, sizeof shortfall);
-        gather->shortfalls.used += sizeof shortfall;
-    }
-    if (rows_size) {
-        uint8_t *out = bf_reserve(&gather->out, rows_size);
-        if (out == NULL)
-            return BF_NO_MEMORY;
-        memcpy(out, rows, rows_size);
-        gather->out.used += rows_size;
-    }
-    gather->counts.done += 1;
-    gather->counts.succeeded += succeeded;
-    gather->counts.missing += result->items - succeeded;
-    gather->counts.rows += result->returned;
-    gather->counts.surplus += result->returned > result->items ? result->returned - result->items : 0;
+    memcpy(copy, bytes, note->size);
+    *room = *note;
+    room->bytes = copy;
+    notes->used += sizeof *note;
     return BF_APPENDED;
 }
 
-/* The window's cell for a mini-batch at or beyond `next`, growing the window as needed; NULL without memory. */
+/* The mini-batches below `turn` that are done */
+
+static inline int bf_bit(const bf_gather *gather, uint64_t index) {
+    uint64_t place = index & (gather->done_size - 1);
+    return gather->done[place / 64] >> place % 64 & 1;
+}
+
+static inline void bf_flip(bf_gather *gather, uint64_t index) {
+    uint64_t place = index & (gather->done_size - 1);
+    gather->done[place / 64] ^= (uint64_t)1 << place % 64;
+}
+
+static int bf_is_done(const bf_gather *gather, uint64_t index) {
+    return index < gather->next || (index < gather->turn && bf_bit(gather, index));
+}
+
+/* Move the turn behind mini-batch `index`, which leaves those before it behind. */
+static int bf_pass_turn(bf_gather *gather, uint64_t index) {
+    if (index + 1 - gather->next > gather->done_size) {
+        uint64_t size = gather->done_size ? gather->done_size : 1024;
+        while (index + 1 - gather->next > size)
+            size *= 2;
+        bf_gather wider = *gather;
+        wider.done = calloc(size / 64, sizeof *wider.done);
+        wider.done_size = size;
+        if (wider.done == NULL)
+            return BF_NO_MEMORY;
+        for (uint64_t k = gather->next; k < gather->turn; k++)
+            if (bf_bit(gather, k))
+                bf_flip(&wider, k);
+        free(gather->done);
+        *gather = wider;
+    }
+    gather->turn = index + 1;
+    return BF_APPENDED;
+}
+
+static int bf_mark_done(bf_gather *gather, uint64_t index) {
+    if (index == gather->turn && index == gather->next) { /* the usual case */
+        gather->next = gather->turn = index + 1;
+        return BF_APPENDED;
+    }
+    if (index >= gather->turn && bf_pass_turn(gather, index) != BF_APPENDED)
+        return BF_NO_MEMORY;
+    bf_flip(gather, index);
+    for (; gather->next < gather->turn && bf_bit(gather, gather->next); gather->next++)
+        bf_flip(gather, gather->next);
+    return BF_APPENDED;
+}
+
+/* The window */
+
+/* The cell for a mini-batch at or beyond `turn`, growing the window as needed; NULL without memory. */
 static bf_result *bf_cell(bf_gather *gather, uint64_t index) {
-    if (index - gather->next >= gather->window_size) {
+    if (index - gather->turn >= gather->window_size) {
         uint64_t size = gather->window_size ? gather->window_size : 64;
-        while (index - gather->next >= size)
+        while (index - gather->turn >= size)
             size *= 2;
         bf_result *window = calloc(size, sizeof *window);
         if (window == NULL)
             return NULL;
         for (uint64_t k = 0; k < gather->window_size; k++) {
-            uint64_t held = gather->next + k;
+            uint64_t held = gather->turn + k;
             window[held & (size - 1)] = gather->window[held & (gather->window_size - 1)];
         }
         free(gather->window);
@@ -135,81 +122,105 @@ static bf_result *bf_cell(bf_gather *gather, uint64_t index) {
     return &gather->window[index & (gather->window_size - 1)];
 }
 
-/* Append what waits at `next`, as far as it goes; stops at a gap or at columns that differ (then *stopped is that
- * result, taken out of the window, its bytes owned by the caller). */
-static int bf_advance(bf_gather *gather, bf_result *stopped) {
-    while (gather->window_size) {
-        bf_result *cell = &gather->window[gather->next & (gather->window_size - 1)];
-        if (!cell->occupied)
-            break;
-        if (!cell->skipped) {
-            int outcome = bf_append(gather, cell);
-            if (outcome == BF_NO_MEMORY)
-                return outcome;
-            gather->held_bytes -= cell->size + BF_RESULT_OVERHEAD;
-            if (outcome == BF_COLUMNS_DIFFER) {
-                *stopped = *cell;
-                memset(cell, 0, sizeof *cell);
-                return outcome;
-            }
-        }
-        free(cell->bytes);
-        memset(cell, 0, sizeof *cell);
-        gather->next += 1;
+static void bf_empty_cell(bf_gather *gather, bf_result *cell) {
+    gather->waiting -= 1;
+    gather->held_bytes -= cell->held;
+    free(cell->owned);
+    memset(cell, 0, sizeof *cell);
+}
+
+/* Append a mini-batch, or make a note that its columns differ: then it is not done and may come again. */
+static int bf_append_or_note(bf_gather *gather, const bf_result *result, bf_buffer *notes) {
+    const bf_piece *odd = bf_odd_piece(&gather->books, result);
+    if (odd == NULL) {
+        int outcome = bf_append(&gather->books, result);
+        return outcome == BF_APPENDED ? bf_mark_done(gather, result->index) : outcome;
     }
+    const bf_piece *first = bf_pieces(result), *last = first + result->piece_count - 1;
+    bf_note note = {.kind = BF_NOTE_COLUMNS, .attempt = result->attempt, .index = result->index,
+                    .start = first->start, .items = last->start + last->items - first->start,
+                    .size = odd->columns_size, .columns_size = odd->columns_size};
+    for (uint64_t k = 0; k < result->piece_count; k++)
+        note.returned += first[k].returned;
+    int outcome = bf_add_note(notes, &note, odd->bytes);
+    return outcome == BF_APPENDED ? BF_COLUMNS_DIFFER : outcome;
+}
+
+/* Append what waits for its turn, as far as it goes; stops at a gap or at columns that differ. */
+static int bf_settle(bf_gather *gather, bf_buffer *notes) {
+    int outcome = BF_APPENDED;
+    while (gather->waiting && outcome == BF_APPENDED) {
+        bf_result *cell = &gather->window[gather->turn & (gather->window_size - 1)];
+        if (!cell->waits)
+            break;
+        outcome = bf_append_or_note(gather, cell, notes);
+        if (outcome >= 0)
+            bf_empty_cell(gather, cell);
+    }
+    return outcome < 0 ? outcome : BF_APPENDED;
+}
+
+/* Put a mini-batch into the window; its bytes are copied unless it owns them. */
+static int bf_wait(bf_gather *gather, const bf_result *result) {
+    bf_result *cell = bf_cell(gather, result->index), waiting = *result;
+    if (cell == NULL || cell->waits) {
+        free(result->owned);
+        return cell == NULL ? BF_NO_MEMORY : BF_NOT_EXPECTED;
+    }
+    if (waiting.owned == NULL && waiting.piece_count) {
+        uint8_t *copy = malloc(waiting.piece.size ? waiting.piece.size : 1);
+        if (copy == NULL)
+            return BF_NO_MEMORY;
+        memcpy(copy, waiting.piece.bytes, waiting.piece.size);
+        waiting.owned = copy;
+        waiting.piece.bytes = copy;
+    }
+    waiting.held += BF_RESULT_OVERHEAD;
+    waiting.waits = 1;
+    *cell = waiting;
+    gather->waiting += 1;
+    gather->held_bytes += waiting.held;
     return BF_APPENDED;
 }
 
-/* Take one result in.  Its bytes are copied.  BF_COLUMNS_DIFFER: this one was not taken. */
-static int bf_take(bf_gather *gather, const bf_result *result) {
-    if (!gather->in_order)
-        return bf_append(gather, result);
-    if (result->index == gather->next) {
-        int outcome = bf_append(gather, result);
-        if (outcome == BF_APPENDED)
-            gather->next += 1;
-        return outcome;
+/* Take one mini-batch in; what it owns is the gather's from here on, whatever comes of it. */
+static int bf_take(bf_gather *gather, const bf_result *result, bf_buffer *notes) {
+    int outcome = BF_NOT_EXPECTED;
+    if (!bf_is_done(gather, result->index)) {
+        if (gather->in_order && result->index > gather->turn)
+            return bf_wait(gather, result);
+        outcome = bf_append_or_note(gather, result, notes);
     }
-    if (result->index < gather->next)
-        return BF_NOT_EXPECTED;
-    bf_result *cell = bf_cell(gather, result->index);
-    if (cell == NULL)
-        return BF_NO_MEMORY;
-    if (cell->occupied)
-        return BF_NOT_EXPECTED;
-    *cell = *result;
-    cell->bytes = malloc(result->size ? result->size : 1);
-    if (cell->bytes == NULL)
-        return BF_NO_MEMORY;
-    memcpy(cell->bytes, result->bytes, result->size);
-    cell->occupied = 1;
-    cell->skipped = 0;
-    gather->held_bytes += result->size + BF_RESULT_OVERHEAD;
-    return BF_WAITING;
+    free(result->owned);
+    return outcome == BF_APPENDED ? bf_settle(gather, notes) : outcome < 0 ? outcome : BF_APPENDED;
 }
 
-/* The mini-batch has failed for good: the order goes on without it. */
-static int bf_skip(bf_gather *gather, uint64_t index) {
-    if (!gather->in_order)
-        return BF_APPENDED;
-    if (index < gather->next)
-        return BF_NOT_EXPECTED;
-    bf_result *cell = bf_cell(gather, index);
-    if (cell == NULL)
-        return BF_NO_MEMORY;
-    if (cell->occupied)
-        return BF_NOT_EXPECTED;
-    cell->occupied = cell->skipped = 1;
+/* Append all that waits, in the order of its mini-batches.  As long as no columns are known, nothing is spilled that
+ * would name them: that is for the first of the input to do. */
+static int bf_spill(bf_gather *gather, bf_buffer *notes) {
+    if (gather->books.columns.used == 0)
+        for (uint64_t k = 0; k < gather->window_size; k++)
+            for (uint64_t piece = 0; piece < gather->window[k].piece_count; piece++)
+                if (bf_names_columns(bf_pieces(&gather->window[k]) + piece))
+                    return BF_APPENDED;
+    for (uint64_t index = gather->turn; gather->waiting; index++) {
+        bf_result *cell = &gather->window[index & (gather->window_size - 1)];
+        if (!cell->waits)
+            continue;
+        int outcome = bf_append_or_note(gather, cell, notes);
+        if (outcome < 0)
+            return outcome;
+        bf_empty_cell(gather, cell);
+    }
     return BF_APPENDED;
 }
 
 static void bf_gather_free(bf_gather *gather) {
     for (uint64_t k = 0; k < gather->window_size; k++)
-        free(gather->window[k].bytes);
+        free(gather->window[k].owned);
     free(gather->window);
-    bf_buffer_free(&gather->out);
-    bf_buffer_free(&gather->columns);
-    bf_buffer_free(&gather->shortfalls);
+    free(gather->done);
+    bf_books_free(&gather->books);
     memset(gather, 0, sizeof *gather);
 }
 

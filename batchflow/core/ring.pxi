@@ -12,6 +12,7 @@ cdef extern from "core/channel.h" nogil:
     enum: BF_INIT_FAILED
     enum: BF_NOTE_COLUMNS
     enum: BF_NOTE_DAMAGED
+    enum: BF_NOTE_PART
     enum: BF_FLAG_MORE
     enum: BF_STATE_STARTING
     enum: BF_STATE_INIT
@@ -41,8 +42,9 @@ cdef extern from "core/channel.h" nogil:
         uint8_t *bytes
         uint64_t used, capacity
     ctypedef struct bf_flight:
-        uint64_t index, items, sequence
+        uint64_t index, start, items, sequence
         uint32_t attempt
+        int is_part
     ctypedef struct bf_channel:
         bf_shared *shared
         bf_ring request, completion
@@ -52,7 +54,7 @@ cdef extern from "core/channel.h" nogil:
         uint64_t max_result_size, result_count, run_ns, arrived_items
     ctypedef struct bf_note:
         uint32_t kind, attempt
-        uint64_t index, returned, items, size, columns_size
+        uint64_t index, returned, start, items, size, columns_size
         uint8_t *bytes
     uint64_t bf_rings_size(uint64_t request_size, uint64_t completion_size)
     void bf_ring_open(bf_ring *ring, bf_shared *shared, int completion)
@@ -76,8 +78,8 @@ cdef extern from "core/channel.h" nogil:
     uint64_t bf_now_ns()
     uint8_t *bf_reserve(bf_buffer *buffer, uint64_t size)
     void bf_buffer_free(bf_buffer *buffer)
-    int bf_request_run(bf_channel *channel, uint64_t index, uint32_t attempt, uint64_t start, uint64_t count)
-    int bf_add_flight(bf_channel *channel, uint64_t index, uint32_t attempt, uint64_t items, uint64_t sequence)
+    int bf_request_run(bf_channel *channel, const bf_flight *asked)
+    int bf_add_flight(bf_channel *channel, const bf_flight *flight)
     int bf_first_flight_started(const bf_channel *channel)
 
 REQUEST_RUN = BF_REQUEST_RUN
@@ -88,6 +90,7 @@ READY = BF_READY
 INIT_FAILED = BF_INIT_FAILED
 COLUMNS_DIFFER = BF_NOTE_COLUMNS
 DAMAGED = BF_NOTE_DAMAGED
+PART = BF_NOTE_PART
 _STATES = ("starting", "init", "idle", "running", "shutdown")
 
 
@@ -158,29 +161,36 @@ cdef class Channel:
             close(self.fd)
             self.fd = -1
 
-    def run(self, uint64_t index, uint32_t attempt, uint64_t start, uint64_t count):
-        """Ask for one attempt of the mini-batch of items ``start`` to ``start + count``; False if the ring is full."""
-        cdef int outcome = bf_request_run(&self.channel, index, attempt, start, count)
+    def run(self, uint64_t index, uint32_t attempt, uint64_t start, uint64_t count, bint part=False):
+        """Ask for one attempt of items ``start`` to ``start + count`` of a mini-batch; False if the ring is full."""
+        cdef bf_flight flight
+        flight.index, flight.attempt, flight.start, flight.items = index, attempt, start, count
+        flight.is_part = part
+        cdef int outcome = bf_request_run(&self.channel, &flight)
         if outcome < 0:
             raise MemoryError("no memory for the books of a worker")
         self.publish()
         return outcome == 1
 
-    def run_range(self, uint64_t first, uint64_t stop, uint64_t mini_batch_size, uint64_t item_count):
-        """Ask for the first attempts of mini-batches ``first`` to ``stop``, as many as fit; returns how many did."""
-        cdef uint64_t index = first, start, count
+    def run_range(self, uint64_t first, uint64_t stop, uint64_t start, uint64_t mini_batch_size, uint64_t stop_item):
+        """Ask for the first attempts of mini-batches ``first`` to ``stop``, as many as fit; returns how many did.
+
+        They are the consecutive mini-batches of the items from ``start`` on, the last cut at ``stop_item``.
+        """
+        cdef bf_flight flight
         cdef int outcome = 1
+        flight.index, flight.attempt, flight.start, flight.is_part = first, 1, start, False
         with nogil:
-            while index < stop and outcome == 1:
-                start = index * mini_batch_size
-                count = item_count - start if item_count - start < mini_batch_size else mini_batch_size
-                outcome = bf_request_run(&self.channel, index, 1, start, count)
+            while flight.index < stop and outcome == 1:
+                flight.items = min(mini_batch_size, stop_item - flight.start)
+                outcome = bf_request_run(&self.channel, &flight)
                 if outcome == 1:
-                    index += 1
+                    flight.index += 1
+                    flight.start += flight.items
             self.publish()
         if outcome < 0:
             raise MemoryError("no memory for the books of a worker")
-        return index - first
+        return flight.index - first
 
     def call(self, uint64_t index, uint32_t attempt, bytes payload not None):
         """Ask for one attempt of a mini-batch sent as bytes; what does not fit is sent by ``flush``.
@@ -202,7 +212,8 @@ cdef class Channel:
             return True
         cdef bf_record record
         cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(self.pending)
-        cdef uint64_t size = PyBytes_GET_SIZE(self.pending), left, sequence
+        cdef bf_flight flight
+        cdef uint64_t size = PyBytes_GET_SIZE(self.pending), left
         cdef uint64_t frame = bf_frame_size(&self.channel.request)
         cdef bint done = False
         while not done:
@@ -214,12 +225,14 @@ cdef class Channel:
             record.attempt = self.pending_attempt
             record.flags = 0 if done else BF_FLAG_MORE
             record.payload_size = <uint32_t>(left if done else frame)
-            sequence = self.channel.request.sequence
+            flight.sequence = self.channel.request.sequence
             if not bf_try_write(&self.channel.request, &record, data + self.pending_offset):
                 self.publish()
                 return False
             self.pending_offset += record.payload_size
-        if bf_add_flight(&self.channel, self.pending_index, self.pending_attempt, 1, sequence) < 1:
+        flight.index = flight.start = self.pending_index
+        flight.attempt, flight.items, flight.is_part = self.pending_attempt, 1, False
+        if bf_add_flight(&self.channel, &flight) < 1:
             raise MemoryError("no memory for the books of a worker")
         self.pending = None
         self.publish()
@@ -244,15 +257,15 @@ cdef class Channel:
         return self.channel.flight_count + (self.pending is not None)
 
     def flights(self):
-        """``(mini_batch_index, attempt)`` of each of them, in the order in which they were given."""
+        """``(mini_batch_index, attempt, start, count)`` of each of them, in the order in which they were given."""
         cdef bf_flight *flight
         cdef uint64_t k
         answer = []
         for k in range(self.channel.flight_count):
             flight = &self.channel.flights[(self.channel.flight_first + k) & (self.channel.flight_capacity - 1)]
-            answer.append((flight.index, flight.attempt))
+            answer.append((flight.index, flight.attempt, flight.start, flight.items))
         if self.pending is not None:
-            answer.append((self.pending_index, self.pending_attempt))
+            answer.append((self.pending_index, self.pending_attempt, self.pending_index, 1))
         return answer
 
     @property

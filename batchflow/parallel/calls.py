@@ -326,7 +326,7 @@ class Caller:
 
     def _blame(self, death: WorkerDied, *, damaged: bool) -> bool:
         """The call that was running has had an attempt; the others wait again, in their old order."""
-        indices = [index for index, _ in death.channel.flights()]
+        indices = [index for index, *_ in death.channel.flights()]
         started = bool(indices) and (death.channel.first_started or damaged)
         if started and not death.with_zygote:
             attempt = self._attempt.get(indices[0], 1)

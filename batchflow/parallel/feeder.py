@@ -93,7 +93,8 @@ class Feeder:
 
     def _fill_fresh(self, slot: Slot, depth: int) -> bool:
         start, stop = self._plan.take_fresh(depth - slot.channel.in_flight)
-        written = slot.channel.run_range(start, stop, self._mini_batch_size, self._plan.item_count)
+        size = self._mini_batch_size
+        written = slot.channel.run_range(start, stop, start * size, size, self._plan.item_count)
         for index in range(start + written, stop):
             self._plan.returned(Dispatch(index, 1))
         return written == stop - start

@@ -83,7 +83,7 @@ class Outcomes:
             return False
         self._plan.succeeded(counts.done - before.done, counts.succeeded - before.succeeded)
         self._counted = counts
-        for index, attempt, returned, missing in self._gather.take_shortfalls():
+        for index, attempt, returned, missing, _, _ in self._gather.take_shortfalls():
             shortfall = Shortfall(index, attempt, returned, missing)
             self.first_shortfall = self.first_shortfall or shortfall
             self._plan.fell_short(shortfall)
@@ -115,8 +115,10 @@ class Outcomes:
         flights = channel.flights()
         started = bool(flights) and (channel.first_started or damaged) and not death.with_zygote
         if started:
-            self._fail(_failure_of_death(Dispatch(*flights[0]), death, damaged=damaged, run_timeout_s=run_timeout_s))
-        for index, attempt in flights[1:] if started else flights:
+            self._fail(
+                _failure_of_death(Dispatch(*flights[0][:2]), death, damaged=damaged, run_timeout_s=run_timeout_s)
+            )
+        for index, attempt, _, _ in flights[1:] if started else flights:
             self._plan.returned(Dispatch(index, attempt))
         return started
 
@@ -132,7 +134,8 @@ class Outcomes:
             if self.first_lost is None or index < self.first_lost.dispatch.mini_batch_index:
                 self.first_lost = lost  # the first of the input, whichever came first
             self._failures.add_failure(failure, self.items(index))
-            failures += [self._column_failure(note, failure.worker, failure.pid) for note in self._gather.skip(index)]
+            notes = self._gather.put(index, failure.dispatch.attempt, [])
+            failures += [self._column_failure(note, failure.worker, failure.pid) for note in notes]
 
     def _column_failure(self, note: Note, worker: int, pid: int) -> Failure:
         dispatch = Dispatch(note.mini_batch_index, note.attempt)

@@ -86,7 +86,7 @@ def test_every_record_arrives_once_whole_and_in_order(ring_size: int) -> None:
             gather.clear()
             if asked < total:
                 stop = min(total, asked + random_numbers.randrange(1, 70))
-                asked += channel.run_range(asked, stop, 10, 10 * total)
+                asked += channel.run_range(asked, stop, 10 * asked, 10, 10 * total)
                 channel.set_low_water(random_numbers.randrange(0, 10))
             # The driver must be woken: if it slept for all of ten seconds, a wake-up was lost.
             sleep(channel, event_fd, 10.0)
@@ -96,6 +96,7 @@ def test_every_record_arrives_once_whole_and_in_order(ring_size: int) -> None:
     os.close(event_fd)
 
 
+@pytest.mark.fault("A3")
 def test_a_worker_killed_at_any_instant_leaves_whole_records_or_none() -> None:
     seed = random.randrange(2**32)
     random_numbers = random.Random(seed)
@@ -103,7 +104,7 @@ def test_a_worker_killed_at_any_instant_leaves_whole_records_or_none() -> None:
     answered = 0
     for generation in range(1, 151):
         channel = _core.Channel(request_size=1 << 14, completion_size=1 << 12, generation=generation)
-        channel.run_range(0, 256, 10, 2560)
+        channel.run_range(0, 256, 0, 10, 2560)
         received = []
         with forked(lambda channel=channel: echo(channel, event_fd)) as pid:
             for _ in range(random_numbers.randrange(0, 40)):
@@ -117,7 +118,7 @@ def test_a_worker_killed_at_any_instant_leaves_whole_records_or_none() -> None:
         results = [note for note in received if note.kind == _core.RESULT]
         for index, note in enumerate(results):
             assert (note.mini_batch_index, note.payload) == (index, rows_of(index)), context
-        assert channel.flights() == [(index, 1) for index in range(len(results), 256)], context
+        assert channel.flights() == [(index, 1, 10 * index, 10) for index in range(len(results), 256)], context
         answered += len(results)
     assert answered > 0
     os.close(event_fd)

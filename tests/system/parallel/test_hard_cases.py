@@ -90,6 +90,7 @@ def test_a_wide_header_is_a_result_that_is_too_large_and_no_damage(steps: Steps)
     assert "memory that is not its own" not in outcome.message(RunAbortedError)
 
 
+@pytest.mark.fault("A17")
 def test_a_script_that_ignores_the_end_of_children_may_do_so(steps: Steps) -> None:
     body = "if names[0] == '00003' and context.attempt == 1: os._exit(3)"
     source = script(body, before="signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n")
@@ -112,7 +113,7 @@ def test_all_that_a_dead_worker_published_counts_however_much_waits(size: int) -
     event_fd = os.eventfd(0, os.EFD_NONBLOCK)
     channel = _core.Channel(completion_size=1 << 24)
     port = _core.Port(channel.fd, event_fd, 1)
-    channel.run_range(0, 3, 1, 100)
+    channel.run_range(0, 3, 0, 1, 100)
     for _ in range(2):
         index, attempt, _, _ = port.take()
         port.publish_result(index, attempt, 1, b"", bytes(size))
@@ -121,10 +122,11 @@ def test_all_that_a_dead_worker_published_counts_however_much_waits(size: int) -
     gather.drain(channel)
     while not channel.is_drained:
         gather.drain(channel)
-    assert (channel.flights(), channel.first_started) == ([(2, 1)], True)
+    assert (channel.flights(), channel.first_started) == ([(2, 1, 2, 1)], True)
     os.close(event_fd)
 
 
+@pytest.mark.fault("H17")
 def test_what_a_user_should_know_is_told_in_a_line(steps: Steps) -> None:
     (steps.folder / "in").mkdir(parents=True)
     (steps.folder / "in/.hidden").touch()
@@ -138,6 +140,7 @@ def test_what_a_user_should_know_is_told_in_a_line(steps: Steps) -> None:
     assert third == "run() returned 2 elements more than there are items; all of them are in the output"
 
 
+@pytest.mark.fault("C1")
 def test_a_forgotten_return_is_asked_for(steps: Steps) -> None:
     source = "def run(mini_batch):\n    [path for path in mini_batch]\n"
     outcome = steps.run(PROLOGUE + source, files=10, oracle=False)

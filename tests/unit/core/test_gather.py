@@ -59,7 +59,7 @@ def test_whatever_the_order_of_arrival_the_output_is_in_input_order(
     output = b""
     for position, index in enumerate(order):
         if index in failed:
-            assert gather.skip(index) == []
+            assert gather.put(index, 1, []) == []
         else:
             one = workers[index % worker_count]
             one.answer(index, row(index) * (index % 4), returned=index % 4, items=3)
@@ -69,7 +69,8 @@ def test_whatever_the_order_of_arrival_the_output_is_in_input_order(
         arrived = set(order[: position + 1])
         first_missing = next(index for index in range(count + 1) if index not in arrived)
         assert gather.next == first_missing
-        assert (gather.held_bytes > 0) is any(index > first_missing and index not in failed for index in arrived)
+        assert gather.waiting == sum(index > first_missing for index in arrived)
+        assert (gather.held_bytes > 0) is (gather.waiting > 0)
     output += taken(gather)
     good = [index for index in range(count) if index not in failed]
     assert output == b"".join(row(index) * (index % 4) for index in good)
@@ -82,7 +83,7 @@ def test_whatever_the_order_of_arrival_the_output_is_in_input_order(
         0,
     )
     shortfalls = gather.take_shortfalls()
-    assert shortfalls == [(index, 1, index % 4, 3 - index % 4) for index in good if index % 4 < 3]
+    assert shortfalls == [(index, 1, index % 4, 3 - index % 4, index, 3) for index in good if index % 4 < 3]
     assert gather.take_shortfalls() == []
     for one in workers:
         one.close()
@@ -128,7 +129,7 @@ def test_without_a_header_the_columns_must_agree_all_the_same(worker: Worker) ->
     worker.answer(0, b"1\n", columns=b"a\n")
     worker.answer(1, b"2\n", columns=b"b\n")
     (note,) = gather.drain(worker.channel)
-    assert note == (_core.COLUMNS_DIFFER, 1, 1, 1, 1, b"b\n", b"2\n")
+    assert note == (_core.COLUMNS_DIFFER, 1, 1, 1, 1, 1, b"b\n", b"")
     assert taken(gather) == b"1\n"
 
 
@@ -139,19 +140,19 @@ def test_a_result_whose_columns_differ_is_given_back_and_may_come_again(worker: 
     assert gather.drain(worker.channel) == [], "nobody knows yet which columns are right"
     worker.answer(0, b"1\n", columns=b"a\n")
     (note,) = gather.drain(worker.channel)
-    assert note == (_core.COLUMNS_DIFFER, 1, 1, 1, 1, b"b\n", b"2\n")
+    assert note == (_core.COLUMNS_DIFFER, 1, 1, 1, 1, 1, b"b\n", b"")
     assert (taken(gather), gather.next) == (b"a\n1\n", 1)
     worker.answer(1, b"2\n", columns=b"a\n", attempt=2)
     assert gather.drain(worker.channel) == []
     assert (taken(gather), gather.next, gather.counts.done) == (b"2\n3\n", 3, 3)
 
 
-def test_skipping_one_shows_the_columns_behind_it(worker: Worker) -> None:
+def test_losing_one_shows_the_columns_behind_it(worker: Worker) -> None:
     gather = _core.Gather()
     worker.answer(0, b"1\n", columns=b"a\n")
     worker.answer(2, b"2\n", columns=b"b\n")
     assert gather.drain(worker.channel) == []
-    (note,) = gather.skip(1)
+    (note,) = gather.put(1, 3, [])
     assert (note.kind, note.mini_batch_index) == (_core.COLUMNS_DIFFER, 2)
 
 
@@ -159,8 +160,8 @@ def test_what_is_done_cannot_be_done_again(worker: Worker) -> None:
     gather = _core.Gather()
     worker.answer(0, b"1\n")
     gather.drain(worker.channel)
-    with pytest.raises(ValueError, match="mini-batch 0 is done or skipped already"):
-        gather.skip(0)
+    with pytest.raises(ValueError, match=r"^mini-batch 0 is appended or put already$"):
+        gather.put(0, 1, [])
     worker.answer(0, b"1\n", attempt=2)
     assert [note.kind for note in gather.drain(worker.channel)] == [_core.DAMAGED]
     assert taken(gather) == b"1\n"

@@ -39,7 +39,8 @@ class RingMachine(RuleBasedStateMachine):
         self.channel, self.port, self.event_fd = ends(request_size=PAGE, completion_size=PAGE, start=start)
         self.requests: deque[tuple[int, int, int, int]] = deque()
         self.in_hand: deque[tuple[int, int, int, int]] = deque()
-        self.answers: deque[tuple[int, int, int, bytes, bytes, int]] = deque()
+        self.answers: deque[tuple[int, int, int, int, int, bytes, bytes]] = deque()  # -1 returned: a failure
+        self.parts: set[tuple[int, int]] = set()
         self.answer_size = 0
         self.next_index = 0
 
@@ -47,12 +48,13 @@ class RingMachine(RuleBasedStateMachine):
         if hasattr(self, "event_fd"):
             os.close(self.event_fd)
 
-    @rule(attempt=st.integers(1, 2**32 - 1), count=st.integers(1, 2**40))
-    def ask(self, attempt: int, count: int) -> None:
+    @rule(attempt=st.integers(1, 2**32 - 1), count=st.integers(1, 2**40), part=st.booleans())
+    def ask(self, attempt: int, count: int, part: bool) -> None:
         request = (self.next_index, attempt, self.next_index * 3, count)
         fits = len(self.requests) < PAGE // RECORD
-        assert self.channel.run(*request) is fits
+        assert self.channel.run(*request, part=part) is fits
         if fits:
+            self.parts |= {(self.next_index, self.next_index * 3)} if part else set()
             self.requests.append(request)
             self.next_index += 1
 
@@ -60,11 +62,11 @@ class RingMachine(RuleBasedStateMachine):
     def ask_for_a_range(self, count: int) -> None:
         room = PAGE // RECORD - len(self.requests)
         first = self.next_index
-        written = self.channel.run_range(first, first + count, 10, max(0, 10 * (first + count) - 3))
+        written = self.channel.run_range(first, first + count, first * 10 + 5, 10, max(0, 10 * (first + count) + 2))
         assert written == min(count, room)
         for index in range(first, first + written):
             last = index == first + count - 1
-            self.requests.append((index, 1, index * 10, 7 if last else 10))
+            self.requests.append((index, 1, index * 10 + 5, 7 if last else 10))
         self.next_index += written
 
     @precondition(lambda self: self.requests)
@@ -80,9 +82,9 @@ class RingMachine(RuleBasedStateMachine):
         size = padded(len(columns) + len(rows))
         if self.answer_size + size > PAGE:
             return  # the worker would sleep
-        index, attempt, _, items = self.in_hand.popleft()
+        index, attempt, start, items = self.in_hand.popleft()
         self.port.publish_result(index, attempt, returned, columns, rows)
-        self.answers.append((index, attempt, returned, columns, rows, items))
+        self.answers.append((index, attempt, start, items, returned, columns, rows))
         self.answer_size += size
 
     @precondition(lambda self: self.in_hand)
@@ -90,9 +92,9 @@ class RingMachine(RuleBasedStateMachine):
     def fail(self, text: bytes) -> None:
         if self.answer_size + padded(len(text)) > PAGE:
             return
-        index, attempt, _, items = self.in_hand.popleft()
+        index, attempt, start, items = self.in_hand.popleft()
         self.port.publish_failure(index, attempt, text)
-        self.answers.append((index, attempt, -1, b"", text, items))
+        self.answers.append((index, attempt, start, items, -1, b"", text))
         self.answer_size += padded(len(text))
 
     @rule()
@@ -100,16 +102,17 @@ class RingMachine(RuleBasedStateMachine):
         notes = self.channel.drain()
         assert len(notes) == len(self.answers)
         for note in notes:
-            index, attempt, returned, columns, rows, items = self.answers.popleft()
-            kind = _core.FAILURE if returned < 0 else _core.RESULT
-            assert note == (kind, index, attempt, max(0, returned), items, columns, rows)
+            index, attempt, start, items, returned, columns, rows = self.answers.popleft()
+            part = (index, start) in self.parts
+            kind = _core.FAILURE if returned < 0 else _core.PART if part else _core.RESULT
+            assert note == (kind, index, attempt, max(0, returned), start, items, columns, rows)
         self.answer_size = 0
 
     @invariant()
     def the_driver_knows_what_is_out(self) -> None:
         if not hasattr(self, "channel"):
             return
-        unanswered = [a[:2] for a in self.answers] + [r[:2] for r in self.in_hand] + [r[:2] for r in self.requests]
+        unanswered = [answer[:4] for answer in self.answers] + list(self.in_hand) + list(self.requests)
         assert self.channel.flights() == unanswered
         assert self.channel.in_flight == len(unanswered)
 
@@ -118,6 +121,7 @@ RingMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60
 TestRingsAgainstTheModel = RingMachine.TestCase
 
 
+@pytest.mark.fault("G6")
 @pytest.mark.parametrize("size", [0, 1, 959, 960, 961, 2_879, 2_880])
 def test_a_payload_longer_than_a_record_travels_in_pieces(size: int) -> None:
     channel, port, event_fd = ends(request_size=PAGE, completion_size=PAGE)
@@ -126,7 +130,7 @@ def test_a_payload_longer_than_a_record_travels_in_pieces(size: int) -> None:
     assert channel.flush() is True
     assert port.take_call() == (3, 1, payload)
     port.publish_result(3, 1, 1, b"", payload[:2_000])
-    assert [note[1:] for note in channel.drain()] == [(3, 1, 1, 1, b"", payload[:2_000])]
+    assert [note[1:] for note in channel.drain()] == [(3, 1, 1, 3, 1, b"", payload[:2_000])]
     os.close(event_fd)
 
 
@@ -134,14 +138,14 @@ def test_a_payload_that_does_not_fit_yet_is_in_flight_all_the_same() -> None:
     channel, _, event_fd = ends(request_size=PAGE, completion_size=PAGE)
     assert channel.call(3, 2, bytes(10_000)) is True
     assert channel.flush() is False
-    assert channel.flights() == [(3, 2)]
+    assert channel.flights() == [(3, 2, 3, 1)]
     assert channel.call(4, 1, b"") is False, "one payload at a time"
     os.close(event_fd)
 
 
 def test_the_flight_recorder_says_which_request_was_begun() -> None:
     channel, port, event_fd = ends()
-    channel.run_range(0, 3, 10, 30)
+    channel.run_range(0, 3, 0, 10, 30)
     assert channel.first_started is False
     port.take()
     assert channel.first_started is True
@@ -150,7 +154,7 @@ def test_the_flight_recorder_says_which_request_was_begun() -> None:
     assert channel.state == "idle"
     channel.drain()
     assert channel.first_started is False, "the second request is not to blame"
-    assert channel.flights() == [(1, 1), (2, 1)]
+    assert channel.flights() == [(1, 1, 10, 10), (2, 1, 20, 10)]
     os.close(event_fd)
 
 
@@ -165,7 +169,7 @@ def test_stop_comes_after_what_was_asked_before() -> None:
 
 def test_a_sleeping_driver_is_woken_when_little_is_left_and_not_before() -> None:
     channel, port, event_fd = ends()
-    channel.run_range(0, 4, 10, 40)
+    channel.run_range(0, 4, 0, 10, 40)
     channel.set_low_water(1)
     assert channel.go_to_sleep() is True
     for index in range(2):
@@ -186,7 +190,7 @@ def test_a_sleeping_driver_is_woken_when_little_is_left_and_not_before() -> None
 
 def test_a_driver_does_not_sleep_while_answers_fill_half_the_ring() -> None:
     channel, port, event_fd = ends(completion_size=PAGE)
-    channel.run_range(0, 10, 10, 100)
+    channel.run_range(0, 10, 0, 10, 100)
     port.take()
     port.publish_result(0, 1, 10, b"", bytes(900))
     assert channel.go_to_sleep() is True
@@ -203,7 +207,7 @@ def test_a_driver_does_not_sleep_while_answers_fill_half_the_ring() -> None:
 
 def test_a_failure_keeps_the_driver_from_sleeping_until_it_has_looked() -> None:
     channel, port, event_fd = ends()
-    channel.run_range(0, 9, 10, 90)
+    channel.run_range(0, 9, 0, 10, 90)
     port.take()
     port.publish_failure(0, 1, b"{}")
     assert channel.go_to_sleep() is False
@@ -217,7 +221,7 @@ def test_a_failure_keeps_the_driver_from_sleeping_until_it_has_looked() -> None:
 
 def test_a_failure_wakes_the_driver_at_once() -> None:
     channel, port, event_fd = ends()
-    channel.run_range(0, 4, 10, 40)
+    channel.run_range(0, 4, 0, 10, 40)
     channel.go_to_sleep()
     port.take()
     port.publish_failure(0, 1, b"{}")
@@ -225,12 +229,13 @@ def test_a_failure_wakes_the_driver_at_once() -> None:
     os.close(event_fd)
 
 
+@pytest.mark.fault("G4")
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_the_driver_survives_any_bytes_in_the_mapping(data: st.DataObject) -> None:
     channel, port, event_fd = ends(request_size=PAGE, completion_size=PAGE)
     with mmap.mmap(channel.fd, 3 * PAGE) as wild:
-        channel.run_range(0, 3, 10, 30)
+        channel.run_range(0, 3, 0, 10, 30)
         for index in range(2):
             port.take()
             port.publish_result(index, 1, 10, b"", b"row\n" * 5)
@@ -242,7 +247,7 @@ def test_the_driver_survives_any_bytes_in_the_mapping(data: st.DataObject) -> No
     results = [note for note in notes if note.kind == _core.RESULT]
     # What is taken for a result is a result that was published, and damage is the last thing that is read.
     for expected_index, note in enumerate(results):
-        assert note == (_core.RESULT, expected_index, 1, 10, 10, b"", b"row\n" * 5)
+        assert note == (_core.RESULT, expected_index, 1, 10, expected_index * 10, 10, b"", b"row\n" * 5)
     assert all(note.kind in (_core.RESULT, _core.DAMAGED) for note in notes)
     assert _core.DAMAGED not in [note.kind for note in notes[:-1]]
     os.close(event_fd)

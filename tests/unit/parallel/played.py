@@ -130,4 +130,4 @@ class Table:
         self.pool.ports[number].publish_result(index, attempt, 1, b"", b"value %d" % index)
 
     def held(self, number: int = 0) -> list[int]:
-        return [index for index, _ in self.pool.slots[number].channel.flights()]
+        return [index for index, *_ in self.pool.slots[number].channel.flights()]

@@ -76,12 +76,12 @@ class Desk:
 
     def fill(self) -> list[list[tuple[int, int]]]:
         self.feeder.fill(self.slots)
-        return [slot.channel.flights() for slot in self.slots]
+        return [[flight[:2] for flight in slot.channel.flights()] for slot in self.slots]
 
     def fail(self, number: int) -> Dispatch:
         """The first flight of this worker fails, and its rings are new."""
         slot = self.slots[number]
-        flights = slot.channel.flights()
+        flights = [flight[:2] for flight in slot.channel.flights()]
         slot.channel = Channel()
         dispatch = Dispatch(*flights[0])
         self.plan.failed(Failure(dispatch, "exception", "ValueError", "x"), 10)

@@ -55,7 +55,8 @@ class Table:
         self.port = Port(self.channel.fd, -1, 1)
 
     def ask(self, count: int) -> None:
-        self.channel.run_range(*self.plan.take_fresh(count), 3, 10)
+        first, stop = self.plan.take_fresh(count)
+        self.channel.run_range(first, stop, first * 3, 3, 10)
 
     def answer(self, *, columns: bytes = b"", rows: bytes | None = None, returned: int | None = None) -> None:
         """As a worker does: take, run, publish."""
@@ -256,7 +257,7 @@ def test_several_results_behind_a_lost_mini_batch_may_have_other_columns() -> No
 
 def test_a_note_of_unknown_kind_is_a_bug() -> None:
     with pytest.raises(InternalError, match=r"^a note of unknown kind, kind=99$"):
-        Table().outcomes.read_note(Note(99, 0, 1, 0, 0, b"", b""), 0, 0)
+        Table().outcomes.read_note(Note(99, 0, 1, 0, 0, 0, b"", b""), 0, 0)
 
 
 def test_a_worker_that_gets_ready_makes_up_for_failures() -> None:
