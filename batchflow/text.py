@@ -1,20 +1,22 @@
-"""Text that may come from anywhere, made safe to show: no control of the terminal, no secrets of URLs.
+"""Text that may come from anywhere, made safe to show: no control of the terminal, no secrets.
 
-Pure; imports nothing of ours.  Everything that comes from a file, a path, a script or a row passes ``safe_text`` before
-a person sees it.
+Pure.  Everything that comes from a file, a path, a script or a row passes ``safe_text`` before a person sees it.
 """
 
 from __future__ import annotations
 
 import re
 
-# C0 without tab and newline, DEL, C1, marks without width or that turn the direction of text, the two Unicode line
-# ends, and the bytes of names that are not UTF-8.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-_SECRET = re.compile(
-    r"(?<=://)[^/\s:@\"']*:[^/\s@\"']+(?=@)"
-    r"|((?:[?&;]sig|AccountKey|SharedAccessKey|[?&]X-Amz-(?:Signature|Credential|Security-Token))=)[^&;\s\"']+",
-    re.IGNORECASE,
+from batchflow.redaction import redact
+
+_UNSAFE = re.compile(
+    "["
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and newline, DEL, C1
+    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # marks without width, blank letters
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"  # direction of text, line ends
+    "\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # formats, tags
+    "\ud800-\udfff"  # the bytes of names that are not UTF-8
+    "]"
 )
 
 
@@ -22,20 +24,7 @@ def _escape(match: re.Match[str]) -> str:
     code = ord(match.group())
     if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
-def redact(text: str, *, keep_length: bool = False) -> str:
-    """``text`` with the passwords of URLs and the signatures and keys of storage links replaced by stars.
-
-    With ``keep_length`` as many stars as there were characters, so that columns stay right.
-    """
-
-    def stars(match: re.Match[str]) -> str:
-        name = match[1] or ""
-        return name + "*" * (len(match[0]) - len(name) if keep_length else 3)
-
-    return _SECRET.sub(stars, text)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -43,8 +32,27 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def duration(seconds: float) -> str:
+    """``0.08 s``, ``4.2 s``, ``41 s``, ``3 min 5 s``, ``2 h 5 min``, ``3 d 4 h``."""
+    seconds = max(0.0, seconds)
+    if seconds < 0.995:
+        return f"{seconds:.2f} s"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for larger, smaller, larger_s, smaller_s in (
+        ("d", "h", 86_400, 3_600),
+        ("h", "min", 3_600, 60),
+        ("min", "s", 60, 1),
+    ):
+        if whole >= larger_s:
+            rest = whole % larger_s // smaller_s
+            return f"{whole // larger_s} {larger}" + (f" {rest} {smaller}" if rest else "")
+    return f"{whole} s"
+
+
 def safe_text(text: str, *, multiline: bool = False) -> str:
-    r"""``text`` without anything that could move the cursor, change the terminal or forge a line.
+    r"""``text`` without secrets, and without anything that could move the cursor, change the terminal or forge a line.
 
     Control and direction characters become ``\x1b`` forms; newlines and tabs too unless ``multiline``.
     """

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchflow.cli.text import short_path
-from batchflow.text import count, redact, safe_text
+from batchflow.redaction import redact
+from batchflow.text import count, safe_text
 
 if TYPE_CHECKING:
     from batchflow.runner.values import Reason, RunRecord, StepRecord, WorkflowPlan

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchflow.cli.plans import JSON_VERSION, position_json
 from batchflow.errors import BatchflowError
-from batchflow.text import redact
+from batchflow.redaction import redact
 
 if TYPE_CHECKING:
     from batchflow.workflow.diagnostics import Diagnostic

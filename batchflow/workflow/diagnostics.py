@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batchflow.errors import WorkflowError
-from batchflow.text import redact, safe_text
+from batchflow.redaction import redact
+from batchflow.text import safe_text
 from batchflow.workflow.values import Position
 
 if TYPE_CHECKING:

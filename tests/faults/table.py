@@ -18,6 +18,8 @@ import tomli
 ROOT = Path(__file__).parents[2]
 CATALOGUE = Path(__file__).with_name("catalogue.toml")
 DOCUMENT = ROOT / "docs/reliability.md"
+DOCUMENTS = {CATALOGUE: DOCUMENT, CATALOGUE.with_name("security.toml"): ROOT / "SECURITY.md"}
+"""Catalogue → the document that has its table."""
 BEGIN = "<!-- faults: written by `python -m tests.faults` -->"
 END = "<!-- end of faults -->"
 
@@ -34,8 +36,8 @@ class Catalogue:
     """Entry → why no test has it."""
 
     @classmethod
-    def read(cls) -> Catalogue:
-        values = tomli.loads(CATALOGUE.read_text(encoding="utf-8"))
+    def read(cls, path: Path = CATALOGUE) -> Catalogue:
+        values = tomli.loads(path.read_text(encoding="utf-8"))
         return cls(values["groups"], values["entries"], values.get("elsewhere", {}), values.get("reasons", {}))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from faults.table import BEGIN, DOCUMENT, END, Catalogue, Mark, all_marks, by_entry, marks_in, table, written
+from faults.table import BEGIN, DOCUMENTS, END, Catalogue, Mark, all_marks, by_entry, marks_in, table, written
 
 COUNTS = {
     **{"A": 19, "B": 11, "C": 30, "D": 10, "E": 13, "F": 21, "G": 9, "H": 22},
@@ -17,15 +19,22 @@ def test_the_catalogue_has_every_entry_once_and_in_order() -> None:
     assert list(catalogue.entries) == [f"{group}{k}" for group, count in COUNTS.items() for k in range(1, count + 1)]
 
 
+def test_the_catalogue_of_attacks_has_every_entry_once_and_in_order() -> None:
+    _, security = map(Catalogue.read, DOCUMENTS)
+    assert list(security.entries) == [f"S{k}" for k in range(1, 49)]
+
+
 def test_every_entry_has_a_test_or_a_reason() -> None:
-    catalogue, tests = Catalogue.read(), by_entry(all_marks())
-    assert set(tests) <= set(catalogue.entries), "marks of entries that do not exist"
-    assert set(catalogue.entries) <= {*tests, *catalogue.elsewhere, *catalogue.reasons}
+    catalogues, tests = [Catalogue.read(path) for path in DOCUMENTS], by_entry(all_marks())
+    known = {entry for catalogue in catalogues for entry in catalogue.entries}
+    assert set(tests) <= known, "marks of entries that do not exist"
+    assert known <= {*tests, *(entry for one in catalogues for entry in (*one.elsewhere, *one.reasons))}
 
 
-def test_the_table_in_the_documentation_is_up_to_date() -> None:
-    document = DOCUMENT.read_text("utf-8")
-    part = table(Catalogue.read(), by_entry(all_marks()))
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_the_table_in_the_documentation_is_up_to_date(path: Path) -> None:
+    document = DOCUMENTS[path].read_text("utf-8")
+    part = table(Catalogue.read(path), by_entry(all_marks()))
     assert document == written(document, part), "make faults"
 
 
