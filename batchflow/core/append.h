@@ -2,7 +2,7 @@
  *
  * A result is appended whole or not at all; with it go its extent, its shortfall and its place in the counts.
  *
- * Always: every byte of `out` is of the header or of exactly one extent, and an extent's checksum is that of its bytes.
+ * Always: every byte of `out` is of the header or of exactly one extent, as long as no extents were taken.
  */
 #ifndef BF_APPEND_H
 #define BF_APPEND_H
@@ -125,13 +125,12 @@ static int bf_set_columns(bf_books *books, const bf_piece *piece) {
     return BF_APPENDED;
 }
 
-/* Book `size` bytes at `offset` of `out`: more of the last extent where items and bytes go on, else a new one.  A
- * shortfall is an extent of its own. */
+/* Book bytes of `out`: more of the last extent where items and bytes go on, else a new one.  A shortfall is an extent of
+ * its own.  Checksums come later, for all of an extent at once. */
 static int bf_add_extent(bf_books *books, const bf_extent *new) {
     bf_extent *last = (bf_extent *)(books->extents.bytes + books->extents.used) - 1;
     if (books->extents.used && last->first_item + last->item_count == new->first_item &&
         last->offset + last->size == new->offset && !last->missing && !new->missing) {
-        last->checksum = bf_crc32c(last->checksum, books->out.bytes + new->offset, new->size);
         last->item_count += new->item_count;
         last->size += new->size;
         last->returned += new->returned;
@@ -143,7 +142,6 @@ static int bf_add_extent(bf_books *books, const bf_extent *new) {
     if (last == NULL)
         return BF_NO_MEMORY;
     *last = *new;
-    last->checksum = bf_crc32c(0, books->out.bytes + new->offset, new->size);
     books->extents.used += sizeof *last;
     return BF_APPENDED;
 }
@@ -184,6 +182,12 @@ static int bf_append(bf_books *books, const bf_result *result) {
         outcome = bf_append_piece(books, result, &pieces[k], k == 0);
     books->counts.done += result->piece_count > 0;
     return outcome;
+}
+
+static void bf_checksum_extents(bf_books *books) {
+    bf_extent *extent = (bf_extent *)books->extents.bytes, *end = extent + books->extents.used / sizeof *extent;
+    for (; extent < end; extent++)
+        extent->checksum = bf_crc32c(0, books->out.bytes + extent->offset, extent->size);
 }
 
 static void bf_books_free(bf_books *books) {

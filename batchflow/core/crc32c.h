@@ -27,6 +27,13 @@ static uint32_t bf_crc32c_fast(uint32_t crc, const uint8_t *bytes, size_t size) 
         size -= 8;
     }
     crc = (uint32_t)wide;
+    if (size >= 4) {
+        uint32_t word;
+        memcpy(&word, bytes, 4);
+        crc = __builtin_ia32_crc32si(crc, word);
+        bytes += 4;
+        size -= 4;
+    }
     while (size--)
         crc = __builtin_ia32_crc32qi(crc, *bytes++);
     return crc;

@@ -30,6 +30,7 @@ cdef extern from "core/channel.h" nogil:
     int bf_take(bf_gather *gather, const bf_result *result, bf_buffer *notes)
     int bf_spill(bf_gather *gather, bf_buffer *notes)
     int bf_drain(bf_channel *channel, bf_gather *gather, bf_buffer *scratch, bf_buffer *notes, uint64_t out_limit)
+    void bf_checksum_extents(bf_books *books)
     void bf_gather_free(bf_gather *gather)
 
 
@@ -210,6 +211,8 @@ cdef class Gather:
         """What ``output()`` is made of, as far as it was not taken before."""
         cdef bf_extent *extent = <bf_extent *>self.gather.books.extents.bytes
         cdef uint64_t k
+        with nogil:
+            bf_checksum_extents(&self.gather.books)
         answer = [Extent(extent[k].first_item, extent[k].item_count, extent[k].offset, extent[k].size,
                          extent[k].checksum, extent[k].returned, extent[k].missing, extent[k].attempt,
                          extent[k].mini_batch_count)
