@@ -18,7 +18,7 @@ from pathlib import Path
 from batchflow import _core
 from batchflow.data.hints import hint_for_no_match, missing_folder, printable
 from batchflow.data.patterns import FilePattern, matcher_below, matches, parse_pattern
-from batchflow.errors import DatasetError
+from batchflow.errors import BatchflowError, DatasetError, ResourceError
 
 _HINTS = {
     errno.EACCES: "every folder of the dataset must be readable, or nobody knows what is missing",
@@ -27,6 +27,8 @@ _HINTS = {
     errno.ENOTDIR: "the folder changed while it was listed; run again when nothing writes there",
     errno.ESTALE: "the folder changed while it was listed; run again when nothing writes there",
 }
+_MACHINE_ERRORS = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
+"""The dataset may be as it should be: the machine is not."""
 
 
 def list_files(patterns: Sequence[str], *, stat: bool = True, allow_empty: bool = False) -> _core.Listing:
@@ -34,7 +36,8 @@ def list_files(patterns: Sequence[str], *, stat: bool = True, allow_empty: bool 
 
     With ``stat`` each item has its size in bytes and mtime in nanoseconds (size -1: it vanished meanwhile, or is a
     link to nothing).  Raises ``DatasetError`` when something cannot be listed completely, a link leads out of a
-    pattern's root folder, a file named without wildcards is missing, or, unless ``allow_empty``, nothing matches.
+    pattern's root folder, a file named without wildcards is missing, or, unless ``allow_empty``, nothing matches;
+    ``ResourceError`` when it is the machine that gave out.
     """
     if isinstance(patterns, str):
         raise TypeError(f"expected a sequence of patterns, got one string: {patterns!r}")
@@ -49,7 +52,7 @@ def list_files(patterns: Sequence[str], *, stat: bool = True, allow_empty: bool 
     try:
         return collector.builder.finish()
     except OSError as error:
-        raise DatasetError(f"cannot hold the listing: {error.strerror}") from error
+        raise ResourceError(f"cannot hold the listing: {error.strerror}") from error
 
 
 class _Collector:
@@ -102,13 +105,14 @@ class _Collector:
             raise _refused(pattern, self.builder)
 
 
-def _cannot_list(pattern: FilePattern, error: OSError) -> DatasetError:
+def _cannot_list(pattern: FilePattern, error: OSError) -> BatchflowError:
     where = printable(os.fsencode(error.filename)) if error.filename else printable(pattern.root_path)
     what = error.strerror or str(error)
     reason = os.strerror(error.errno) if error.errno else what
     if reason != what and error.errno != errno.ELOOP:
         what = f"{what}: {reason}"
-    return DatasetError(
+    kind = ResourceError if error.errno in _MACHINE_ERRORS else DatasetError
+    return kind(
         f"cannot list {printable(os.fsencode(pattern.text))}: {what}: {where}", hint=_HINTS.get(error.errno or 0)
     )
 

@@ -17,7 +17,7 @@ from unit.data.reference import HOSTILE_NAMES, reference_listing, touch
 from batchflow import _core
 from batchflow.data import datasets, list_files
 from batchflow.data.patterns import has_wildcard
-from batchflow.errors import DatasetError
+from batchflow.errors import BatchflowError, DatasetError, ResourceError
 
 
 def listed(root: Path, *patterns: str) -> list[str]:
@@ -325,9 +325,18 @@ def test_one_string_is_no_list_of_patterns() -> None:
 
 
 @pytest.mark.fault("H10", "H18")
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (errno.EACCES, DatasetError),
+        (errno.ESTALE, DatasetError),
+        (errno.EIO, ResourceError),
+        (errno.EMFILE, ResourceError),
+        (errno.ENOSPC, ResourceError),
+    ],
+)
 def test_what_cannot_be_read_is_named_with_its_reason(
-    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, code: int, kind: type[BatchflowError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class FailingBuilder(_core.ListingBuilder):
         def walk(self, *_: object) -> int | None:
@@ -335,7 +344,7 @@ def test_what_cannot_be_read_is_named_with_its_reason(
 
     monkeypatch.setattr(datasets._core, "ListingBuilder", FailingBuilder)
     expected = f"cannot read the folder: {os.strerror(code)}: {tmp_path}/in\\\\nside/"
-    with pytest.raises(DatasetError, match=expected):
+    with pytest.raises(kind, match=expected):
         list_files([f"{tmp_path}/*"])
 
 
