@@ -5,8 +5,6 @@ Pure, but for rich, which draws the tree.  Arrows point from a step to those tha
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from batchflow.cli.plans import JSON_VERSION
@@ -26,10 +24,11 @@ def final_steps(workflow: Workflow) -> list[str]:
 
 def graph_tree(workflow: Workflow) -> Tree:
     """Each final step with what it depends on below it; what was drawn already is marked ``(above)``, not repeated."""
-    from rich.text import Text
     from rich.tree import Tree
 
-    tree = Tree(Text(safe_text(workflow.name)))
+    from batchflow.cli.drawing import cell
+
+    tree = Tree(cell(workflow.name))
     drawn: set[str] = set()
     # A stack of our own: a chain of steps may be longer than Python's recursion limit.
     stack = [(tree, name) for name in reversed(final_steps(workflow))]
@@ -37,7 +36,7 @@ def graph_tree(workflow: Workflow) -> Tree:
         parent, name = stack.pop()
         step = workflow.steps[name]
         repeated = name in drawn and bool(step.dependencies)
-        branch = parent.add(Text(f"{safe_text(name)} ({step.kind})" + (" (above)" if repeated else "")))
+        branch = parent.add(cell(f"{name} ({step.kind})" + (" (above)" if repeated else "")))
         if not repeated:
             drawn.add(name)
             stack += [(branch, dependency) for dependency in reversed(step.dependencies)]
@@ -81,8 +80,3 @@ def graph_json(workflow: Workflow) -> dict[str, Any]:
             for step in workflow.steps.values()
         ],
     }
-
-
-def json_text(value: Mapping[str, Any]) -> str:
-    """``value`` as ASCII JSON, so that no terminal and no encoding can be hurt by it."""
-    return json.dumps(value, indent=2, default=str)

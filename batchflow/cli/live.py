@@ -52,7 +52,7 @@ class LiveDisplay:
             self._print(line, event_style(event))
 
     def say(self, line: str) -> None:
-        self._print(safe_text(line), "yellow")
+        self._print(line, "yellow")
 
     def tick(self) -> None:
         if self._verbosity < 0:
@@ -67,7 +67,7 @@ class LiveDisplay:
             self._live.stop()
 
     def _print(self, line: str, style: str) -> None:
-        self._console.print(Text(line, style=style, overflow="fold"), soft_wrap=True)
+        self._console.print(Text(safe_text(line), style=style, overflow="fold"), soft_wrap=True)
 
     def _lines(self) -> Group:
         now = self._clock.monotonic()

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import json
-import os
 import shlex
-import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,20 +10,16 @@ from typing import TYPE_CHECKING
 
 from batchflow.cli.arguments import Arguments
 from batchflow.cli.backend import Backend
-from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree, json_text
+from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree
 from batchflow.cli.plans import JSON_VERSION, list_json, list_lines, step_json
-from batchflow.cli.streams import write_data
-from batchflow.cli.text import duration, one_line, short_path
+from batchflow.cli.streams import json_text, write_data, write_drawing, write_json
+from batchflow.cli.text import one_line, short_path
 from batchflow.errors import ResourceError, WorkflowError
-from batchflow.text import count, safe_text
+from batchflow.text import count, duration, safe_text
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from batchflow.runner.values import StepRecord
     from batchflow.workflow.values import Workflow
-
-_PIPE_WIDTH = 10_000
 
 
 def load(arguments: Arguments, backend: Backend) -> Workflow:
@@ -56,7 +47,7 @@ def _found(start: Path, targets: Sequence[str], backend: Backend) -> Path:
 def check(arguments: Arguments, backend: Backend) -> int:
     workflow = load(arguments, backend)
     if arguments.json:
-        write_data(json_text({"version": JSON_VERSION, "ok": True, "workflow": str(workflow.path)}))
+        write_json({"version": JSON_VERSION, "ok": True, "workflow": str(workflow.path)})
     else:
         steps = count(len(workflow.steps), "step")
         write_data(f"{short_path(workflow.path, Path.cwd())}: {steps}, no problems")
@@ -65,20 +56,25 @@ def check(arguments: Arguments, backend: Backend) -> int:
 
 def list_steps(arguments: Arguments, backend: Backend) -> int:
     workflow = load(arguments, backend)
-    write_data(json_text(list_json(workflow)) if arguments.json else "\n".join(list_lines(workflow, Path.cwd())))
+    if arguments.json:
+        write_json(list_json(workflow))
+    else:
+        write_data("\n".join(list_lines(workflow, Path.cwd())))
     return 0
 
 
 def dag(arguments: Arguments, backend: Backend) -> int:
     workflow = load(arguments, backend)
     if arguments.json or arguments.format == "json":
-        write_data(json_text(graph_json(workflow)))
+        write_json(graph_json(workflow))
     elif arguments.format == "mermaid":
         write_data(graph_mermaid(workflow))
     elif arguments.format == "dot":
         write_data(graph_dot(workflow))
     else:
-        write_data(rendered(graph_tree(workflow)))
+        from batchflow.cli.drawing import rendered
+
+        write_drawing(rendered(graph_tree(workflow)))
     return 0
 
 
@@ -87,18 +83,20 @@ def status(arguments: Arguments, backend: Backend) -> int:
     records = backend.status(workflow)
     if arguments.json:
         steps = {name: step_json(record) for name, record in records.items()}
-        write_data(json_text({"version": JSON_VERSION, "workflow": str(workflow.path), "steps": steps}))
+        write_json({"version": JSON_VERSION, "workflow": str(workflow.path), "steps": steps})
         return 0
     from rich.table import Table
-    from rich.text import Text
+
+    from batchflow.cli.drawing import cell, rendered
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("step", "state", "items", "failed", "rows", "age", "outputs"):
         number = title in ("items", "failed", "rows", "age")
         table.add_column(title, justify="right" if number else "left", overflow="fold", no_wrap=title == "step")
     for name, record in records.items():
-        table.add_row(*(Text(cell) for cell in status_row(name, record, Path.cwd(), time.time())))
-    write_data("\n".join([rendered(table), *status_notes(records)]))
+        table.add_row(*(cell(one) for one in status_row(name, record, Path.cwd(), time.time())))
+    write_drawing(rendered(table))
+    write_data("\n".join(status_notes(records)))
     return 0
 
 
@@ -121,12 +119,11 @@ def status_row(name: str, record: StepRecord, folder: Path, now: float) -> tuple
 
 
 def schema(arguments: Arguments, backend: Backend) -> int:
-    text = json.dumps(backend.schema(), indent=2) + "\n"
     if arguments.output is None:
-        write_data(text)
+        write_json(backend.schema())
         return 0
     try:
-        arguments.output.write_text(text, encoding="utf-8")
+        arguments.output.write_text(json_text(backend.schema()) + "\n", encoding="utf-8")
     except OSError as error:
         raise ResourceError(f"cannot write the schema to {arguments.output}: {error.strerror}") from None
     return 0
@@ -145,16 +142,3 @@ def _next_command(folder: Path) -> str:
         if folder.resolve() == Path.cwd()
         else f"cd {shlex.quote(safe_text(str(folder)))} && batchflow run"
     )
-
-
-def rendered(renderable: RenderableType) -> str:
-    """``renderable`` as text for standard output: coloured and as wide as the terminal, or plain and never cut."""
-    from rich.console import Console
-
-    terminal = sys.stdout.isatty()
-    text = io.StringIO()
-    width = max(1, shutil.get_terminal_size().columns) if terminal else _PIPE_WIDTH
-    dumb = os.environ.get("TERM", "") in ("", "dumb", "unknown")
-    console = Console(file=text, force_terminal=terminal and not dumb, width=width, highlight=False, emoji=False)
-    console.print(renderable)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchflow.cli.streams import repair_standard_streams, standard_error, write_data
+from batchflow.cli.streams import repair_standard_streams, standard_error, write_data, write_json
 
 if TYPE_CHECKING:
     from batchflow.cli.arguments import Arguments
@@ -85,13 +85,12 @@ def _main(words: list[str], backend: Backend | None) -> int:
 
 def _write_error(problem: BaseException, code: int) -> None:
     """A program that asked for JSON gets JSON, also when the command line itself was wrong."""
-    from batchflow.cli.graph import json_text
     from batchflow.cli.problems import error_json
     from batchflow.errors import ResourceError
 
     # That standard output cannot be written may be the very problem.
     with contextlib.suppress(ResourceError):
-        write_data(json_text(error_json(problem, code)))
+        write_json(error_json(problem, code))
 
 
 def _verb(arguments: Arguments, backend: Backend | None, command: str) -> int:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchflow.cli.text import duration, one_line, short_path, signal_label
+from batchflow.cli.text import one_line, short_path, signal_label
 from batchflow.errors import BatchflowError, InternalError, InterruptedRunError, WorkflowError
 from batchflow.model import Event, Notice, StepFailed, StepFinished, StepNotRun, StepSkipped, StepStarted
-from batchflow.text import count, safe_text
+from batchflow.text import count, duration, safe_text
 
 if TYPE_CHECKING:
     from batchflow.runner.values import RunRecord, StepRecord
@@ -213,12 +213,18 @@ def _indented(text: str) -> list[str]:
     return [f"  {line}" for line in safe_text(text.rstrip(), multiline=True).split("\n")]
 
 
+def _hanging(text: str) -> str:
+    """All lines but the first indented, so that none of them can be taken for the first of something else."""
+    return text.replace("\n", "\n  ")
+
+
 def error_lines(error: BatchflowError, command: str | None = None) -> list[str]:
     """What is shown for an error that ended the command; ``command`` is what continues, if anything does."""
     text = safe_text(str(error).rstrip(), multiline=True)
-    lines = [text if isinstance(error, WorkflowError) and text.startswith("error") else f"error: {text}"]
+    # The report of a workflow file is made of safe pieces; all other text could look like lines of ours.
+    lines = [text if isinstance(error, WorkflowError) and text.startswith("error[") else f"error: {_hanging(text)}"]
     if error.hint and error.hint not in str(error):
-        lines.append(f"hint: {safe_text(error.hint, multiline=True)}")
+        lines.append(f"hint: {_hanging(safe_text(error.hint, multiline=True))}")
     if command is not None:
         lines.append(f"to continue: {command}")
     return lines
@@ -228,7 +234,7 @@ def bug_lines(error: BaseException, command: str | None = None) -> list[str]:
     """What is shown when batchflow itself broke: the traceback, then what to do."""
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
     lines = [
-        safe_text(trace, multiline=True),
+        *_indented(trace),
         f"internal error: {type(error).__name__}: {one_line(str(error)) or 'no message'}",
         f"{_BUG_HINT} with the traceback above",
     ]

@@ -14,13 +14,12 @@ from batchflow.cli.arguments import Arguments
 from batchflow.cli.backend import Backend
 from batchflow.cli.courier import Courier, Receiver
 from batchflow.cli.events import EventFile
-from batchflow.cli.graph import json_text
 from batchflow.cli.look import load
 from batchflow.cli.messages import EndContext, FailedItems, end_lines
 from batchflow.cli.plans import plan_json, plan_lines, record_json
 from batchflow.cli.progress import PlainDisplay
 from batchflow.cli.signals import StopOnSignals
-from batchflow.cli.streams import QuietStream, standard_error, write_data
+from batchflow.cli.streams import QuietStream, standard_error, write_data, write_json
 from batchflow.cli.text import one_line
 from batchflow.clock import SystemClock
 from batchflow.control import StopRequest
@@ -41,7 +40,7 @@ def plan(arguments: Arguments, backend: Backend) -> int:
     workflow = load(arguments, backend)
     the_plan = backend.plan(workflow, _options(arguments, workflow))
     if arguments.json:
-        write_data(json_text(plan_json(the_plan, workflow)))
+        write_json(plan_json(the_plan, workflow))
     else:
         write_data("\n".join(plan_lines(the_plan, Path.cwd(), workflow if arguments.verbosity > 0 else None)))
     return 0
@@ -64,7 +63,7 @@ def run(arguments: Arguments, backend: Backend, command: str) -> int:
     for line in end_lines(record, context):
         screen.line(line)
     if arguments.json:
-        write_data(json_text(record_json(record)))
+        write_json(record_json(record))
     return record.exit_code
 
 

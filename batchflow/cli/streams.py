@@ -1,4 +1,6 @@
-"""Standard input, output and error, whatever state the caller left them in.
+"""Standard input, output and error, whatever state the caller left them in: the one room that writes to them.
+
+Invariant: what is written has passed ``safe_text``, but for the control sequences of rich, which writes only what has.
 
 A reader that goes away (``| head -1``, a closed terminal) ends no run and shows no traceback: the stream goes quiet.
 """
@@ -6,11 +8,15 @@ A reader that goes away (``| head -1``, a closed terminal) ends no run and shows
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
-from typing import TextIO
+from collections.abc import Mapping
+from typing import Any, TextIO
 
 from batchflow.errors import ResourceError
+from batchflow.redaction import redact, redacted
+from batchflow.text import safe_text
 
 
 def repair_standard_streams() -> None:
@@ -67,7 +73,7 @@ class QuietStream:
                 self.failure = OSError(errno.EBADF, "stream is closed")
 
     def line(self, text: str) -> None:
-        self.write(text + "\n")
+        self.write(safe_text(text, multiline=True) + "\n")
         self.flush()
 
     def _go_quiet(self, error: OSError) -> None:
@@ -90,6 +96,21 @@ def write_data(text: str) -> None:
 
     A reader that went away is no error.  Raises ``ResourceError`` if it cannot be written for another reason.
     """
+    write_drawing(safe_text(text, multiline=True))
+
+
+def write_json(value: Mapping[str, Any]) -> None:
+    """As ``write_data``, a JSON object without secrets."""
+    write_drawing(json_text(value))
+
+
+def json_text(value: Mapping[str, Any]) -> str:
+    """``value`` as ASCII JSON, so that no terminal and no encoding can be hurt by it; secrets are stars."""
+    return json.dumps(redacted(value), indent=2, default=lambda other: redact(str(other)))
+
+
+def write_drawing(text: str) -> None:
+    """As ``write_data``, text that is safe already and may have colours."""
     stream = QuietStream(sys.stdout)
     stream.write(text if text.endswith("\n") or not text else text + "\n")
     stream.flush()

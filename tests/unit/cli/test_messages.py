@@ -184,10 +184,11 @@ def test_a_bug_of_ours_shows_its_traceback_and_asks_for_a_report() -> None:
     try:
         raise KeyError("lost\x1b")
     except KeyError as error:
-        trace, *last = bug_lines(error, "again")
-    assert trace.startswith("Traceback (most recent call last):")
-    assert trace.endswith("KeyError: 'lost\\x1b'")
-    assert last == [
+        first, *trace, name, story, hint, command = bug_lines(error, "again")
+    assert first == "  Traceback (most recent call last):"
+    assert all(line.startswith("  ") for line in trace)
+    assert name == "  KeyError: 'lost\\x1b'"
+    assert [story, hint, command] == [
         "internal error: KeyError: 'lost\\x1b'",
         "hint: this is a bug in batchflow, please report it with the traceback above",
         "to continue: again",

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from unit.cli.cli_fakes import make_plan, make_receipt, make_step, make_workflow
 
-from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree, json_text
-from batchflow.cli.look import rendered, status_notes, status_row
+from batchflow.cli.drawing import rendered
+from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree
+from batchflow.cli.look import status_notes, status_row
 from batchflow.cli.plans import list_json, list_lines, plan_json, plan_lines, record_json
+from batchflow.cli.streams import json_text
 from batchflow.runner.values import RunRecord, StepPlan, StepRecord, WorkflowPlan
 
 W = Path("/w")
