@@ -5,7 +5,7 @@
     builder.pxi  walk.h  place.h  folder.h         patterns and a tree → listing
                  glob.h  stat.h
     ring.pxi     ring.h  channel.h  crc32c.h       the driver's end of one worker's rings, in one memfd
-    port.pxi     ring.h                            the worker's end, with its flight recorder
+    port.pxi     port.h                            the worker's end, with its flight recorder
     gather.pxi   gather.h  append.h                completions of all workers → bytes in input order
 """
 

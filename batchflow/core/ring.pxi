@@ -14,11 +14,6 @@ cdef extern from "core/channel.h" nogil:
     enum: BF_NOTE_DAMAGED
     enum: BF_NOTE_PART
     enum: BF_FLAG_MORE
-    enum: BF_STATE_STARTING
-    enum: BF_STATE_INIT
-    enum: BF_STATE_IDLE
-    enum: BF_STATE_RUNNING
-    enum: BF_STATE_SHUTDOWN
     enum: BF_EMPTY
     enum: BF_FOUND
     enum: BF_DAMAGED
@@ -59,14 +54,9 @@ cdef extern from "core/channel.h" nogil:
     uint64_t bf_rings_size(uint64_t request_size, uint64_t completion_size)
     void bf_ring_open(bf_ring *ring, bf_shared *shared, int completion)
     uint64_t bf_frame_size(const bf_ring *ring)
-    uint64_t bf_record_size(uint64_t payload_size)
     int bf_try_write(bf_ring *ring, bf_record *record, const void *payload)
     void bf_publish(bf_ring *ring)
-    int bf_peek(bf_ring *ring, bf_record *record)
-    int bf_read(bf_ring *ring, bf_record *record, void *payload)
-    void bf_give_back(bf_ring *ring)
     void bf_wake_worker(bf_shared *shared)
-    void bf_wake_driver(bf_shared *shared, int event_fd)
     uint64_t bf_load_acquire(const uint64_t *word)
     void bf_store_release(uint64_t *word, uint64_t value)
     uint32_t bf_load32(const uint32_t *word)
@@ -74,8 +64,6 @@ cdef extern from "core/channel.h" nogil:
     uint32_t bf_take32(uint32_t *word)
     void bf_full_fence()
     int bf_needs_driver(const bf_shared *shared, uint64_t requests_left, uint64_t answers_waiting)
-    long bf_futex_wait(uint32_t *word, uint32_t expected)
-    uint64_t bf_now_ns()
     uint8_t *bf_reserve(bf_buffer *buffer, uint64_t size)
     void bf_buffer_free(bf_buffer *buffer)
     int bf_request_run(bf_channel *channel, const bf_flight *asked)
