@@ -107,8 +107,9 @@ def _cell(text: str) -> str:
 
 
 def written(document: str, part: str) -> str:
-    """``document`` with ``part`` in the place of what lies between the marks."""
-    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    """``document`` with ``part`` in the place of what lies between the marks that ``part`` begins and ends with."""
+    begin, *_, end = part.splitlines()
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if len(pattern.findall(document)) != 1:
-        raise ValueError(f"the document has no single part between {BEGIN} and {END}")
+        raise ValueError(f"the document has no single part between {begin} and {end}")
     return pattern.sub(lambda _: part, document)

@@ -88,5 +88,6 @@ def test_a_row_names_the_tests_or_the_reason() -> None:
 
 def test_a_document_without_a_place_for_the_table_is_refused() -> None:
     with pytest.raises(ValueError, match="no single part between"):
-        written("nothing", "part")
-    assert written(f"before\n{BEGIN}\nold\n{END}\nafter", "new") == "before\nnew\nafter"
+        written("nothing", f"{BEGIN}\n{END}")
+    new = f"{BEGIN}\nnew\n{END}"
+    assert written(f"before\n{BEGIN}\nold\n{END}\nafter", new) == f"before\n{new}\nafter"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +134,20 @@ def test_the_bytes_are_the_same_in_any_surroundings(around: Surroundings, projec
     code = f"import os, resource, signal, sys\n{around.before}\nos.execv(sys.argv[1], sys.argv[1:])"
     run(project, [sys.executable, "-c", code, sys.executable, *around.python, *RUN], environment)
     is_done(project)
+
+
+@pytest.mark.fault("M1")
+def test_the_bytes_are_the_same_under_a_clock_that_jumps(project: Path, tmp_path: Path) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("needs gcc")
+    library, source = tmp_path / "odd_clock.so", Path(__file__).with_name("odd_clock.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source], check=True)
+    said = run(project, [sys.executable, *RUN], os.environ | {"LD_PRELOAD": str(library)})
+    is_done(project)
+    took = re.search(r"^done in ([\d.]+) s: ", said, re.MULTILINE)
+    assert took is not None
+    assert float(took[1]) < TIMEOUT_S
+    assert "nothing to do" in run(project, [sys.executable, *RUN], os.environ | {"LD_PRELOAD": str(library)})
 
 
 @pytest.mark.fault("M5", "E10")

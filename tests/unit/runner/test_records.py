@@ -144,7 +144,6 @@ def test_records_of_a_newer_version_are_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-@pytest.mark.fault("M11")
 def test_somebody_elses_file_is_refused(tmp_path: Path) -> None:
     Records.open_for_run(folder_of(tmp_path)).close()
     path = folder_of(tmp_path) / "records.db"
