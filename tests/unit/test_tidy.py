@@ -23,6 +23,7 @@ LAYERS = {
     "cpus": 0,
     "control": 0,
     "redaction": 0,
+    "private": 0,
     "_core": 0,
     "model": 1,
     "text": 1,
