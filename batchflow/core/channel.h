@@ -136,4 +136,27 @@ static int bf_first_flight_started(const bf_channel *channel) {
     return bf_load_acquire(&channel->shared->started_sequence) == flight->sequence + 1;
 }
 
+/* Say that the driver is about to sleep.  0: this worker needs it, do not sleep.  `is_sending`: the rest of a payload
+ * waits for room. */
+static int bf_go_to_sleep(bf_channel *channel, int is_sending) {
+    bf_shared *shared = channel->shared;
+    bf_store32(&shared->driver_sleeping, 1);
+    /* Full fence: the worker sees that we sleep, or we see what it has done. */
+    bf_full_fence();
+    uint64_t waiting = bf_load_acquire(&shared->completion_tail) - channel->completion.position;
+    uint64_t head = bf_load_acquire(&shared->request_head);
+    if ((is_sending && head != channel->request.peer) ||
+        (waiting && bf_needs_driver(shared, channel->request.position - head, waiting))) {
+        bf_store32(&shared->driver_sleeping, 0);
+        return 0;
+    }
+    return 1;
+}
+
+/* Say that the driver is awake, and will drain now. */
+static void bf_get_up(bf_channel *channel) {
+    bf_take32(&channel->shared->urgent);
+    bf_store32(&channel->shared->driver_sleeping, 0);
+}
+
 #endif

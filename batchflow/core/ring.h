@@ -284,6 +284,19 @@ static inline uint64_t bf_rings_size(uint64_t request_size, uint64_t completion_
     return BF_PAGE + request_size + completion_size;
 }
 
+/* Write the head of a new mapping, which is zero; the rings are empty. */
+static void bf_shared_init(bf_shared *shared, uint64_t request_size, uint64_t completion_size, uint32_t generation,
+                           uint64_t start) {
+    shared->version = 1;
+    shared->generation = generation;
+    shared->request_size = request_size;
+    shared->completion_size = completion_size;
+    shared->start = start;
+    shared->request_tail = shared->request_head = start;
+    shared->completion_tail = shared->completion_head = start;
+    shared->magic = BF_SHARED_MAGIC;
+}
+
 /* Point `ring` at one of the two rings of a mapping. */
 static void bf_ring_open(bf_ring *ring, bf_shared *shared, int completion) {
     memset(ring, 0, sizeof *ring);

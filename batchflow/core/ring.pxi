@@ -52,6 +52,8 @@ cdef extern from "core/channel.h" nogil:
         uint64_t index, returned, start, items, size, columns_size
         uint8_t *bytes
     uint64_t bf_rings_size(uint64_t request_size, uint64_t completion_size)
+    void bf_shared_init(bf_shared *shared, uint64_t request_size, uint64_t completion_size, uint32_t generation,
+                        uint64_t start)
     void bf_ring_open(bf_ring *ring, bf_shared *shared, int completion)
     uint64_t bf_frame_size(const bf_ring *ring)
     int bf_try_write(bf_ring *ring, bf_record *record, const void *payload)
@@ -61,14 +63,13 @@ cdef extern from "core/channel.h" nogil:
     void bf_store_release(uint64_t *word, uint64_t value)
     uint32_t bf_load32(const uint32_t *word)
     void bf_store32(uint32_t *word, uint32_t value)
-    uint32_t bf_take32(uint32_t *word)
-    void bf_full_fence()
-    int bf_needs_driver(const bf_shared *shared, uint64_t requests_left, uint64_t answers_waiting)
     uint8_t *bf_reserve(bf_buffer *buffer, uint64_t size)
     void bf_buffer_free(bf_buffer *buffer)
     int bf_request_run(bf_channel *channel, const bf_flight *asked)
     int bf_add_flight(bf_channel *channel, const bf_flight *flight)
     int bf_first_flight_started(const bf_channel *channel)
+    int bf_go_to_sleep(bf_channel *channel, int is_sending)
+    void bf_get_up(bf_channel *channel)
 
 REQUEST_RUN = BF_REQUEST_RUN
 REQUEST_CALL = BF_REQUEST_CALL
@@ -121,14 +122,7 @@ cdef class Channel:
         if mapping == MAP_FAILED:
             raise OSError(errno, "cannot map the rings of a worker")
         cdef bf_shared *shared = <bf_shared *>mapping
-        shared.version = 1
-        shared.generation = generation
-        shared.request_size = request_size
-        shared.completion_size = completion_size
-        shared.start = start
-        shared.request_tail = shared.request_head = start
-        shared.completion_tail = shared.completion_head = start
-        shared.magic = BF_SHARED_MAGIC
+        bf_shared_init(shared, request_size, completion_size, generation, start)
         self.generation = generation
         self.channel.shared = shared
         self.channel.max_result_size = max_result_size
@@ -302,22 +296,11 @@ cdef class Channel:
         It is needed when answers wait that the worker would wake it for, and when there is room again for a payload that
         is half sent.
         """
-        cdef bf_shared *shared = self.channel.shared
-        bf_store32(&shared.driver_sleeping, 1)
-        bf_full_fence()
-        cdef uint64_t waiting = bf_load_acquire(&shared.completion_tail) - self.channel.completion.position
-        cdef uint64_t left = self.channel.request.position - bf_load_acquire(&shared.request_head)
-        cdef bint may_send = (self.pending is not None
-                              and bf_load_acquire(self.channel.request.head) != self.channel.request.peer)
-        if may_send or (waiting and bf_needs_driver(shared, left, waiting)):
-            bf_store32(&shared.driver_sleeping, 0)
-            return False
-        return True
+        return bf_go_to_sleep(&self.channel, self.pending is not None) != 0
 
     def get_up(self):
         """Say that the driver is awake, and will drain now."""
-        bf_take32(&self.channel.shared.urgent)
-        bf_store32(&self.channel.shared.driver_sleeping, 0)
+        bf_get_up(&self.channel)
 
     def drain(self):
         """Take every answer published so far, as a list of notes (see ``Gather.drain``)."""
