@@ -58,6 +58,7 @@ def open_private(path: Path, flags: int) -> int:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, "it is not a file of this user", str(path))
+        os.set_blocking(descriptor, True)  # only the opening of a FIFO was not to block
         if stat.S_IMODE(info.st_mode) != FILE_MODE:
             os.fchmod(descriptor, FILE_MODE)
     except BaseException:

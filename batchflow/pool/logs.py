@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import batchflow
+from batchflow.private import open_private
 
 TAIL_SIZE = 1 << 14
 """Bytes of a log of which the last lines are shown with a death."""
@@ -17,7 +18,7 @@ class WorkerLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self.fd = open_private(path, os.O_RDWR | os.O_APPEND)
 
     def size(self) -> int:
         return os.fstat(self.fd).st_size

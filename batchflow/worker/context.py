@@ -6,10 +6,13 @@ is a handful of references, cheap enough to make one for each mini-batch.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from batchflow.private import make_private_folder
 
 
 class DatasetRange(NamedTuple):
@@ -55,7 +58,9 @@ class StepContext:
     def scratch_dir(self) -> Path:
         """The worker's private folder, made when first asked for; whoever started the worker removes it."""
         if not self._scratch_made:
-            self._scratch_path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self._scratch_path.parent, self._scratch_path):
+                with contextlib.suppress(FileExistsError):
+                    make_private_folder(folder)
             self._scratch_made = True
         return self._scratch_path
 
