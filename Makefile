@@ -6,6 +6,7 @@
 #     make system           tests with real processes
 #     make slow             the tests that plain `make test` leaves out
 #     make faults           the table of faults in docs/reliability.md, from the marks of the tests
+#     make fault-mutants    take what handles a fault away, in a copy: the fault's test must fail
 #     make stress           the ring's stress test, STRESS_RUNS times, with yields around every atomic access
 #     make sanitize         the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #     make bench            all benchmarks (BENCH="--quick dispatch" for less)
@@ -22,7 +23,7 @@ COPY = mkdir -p $(1) && tar -c --exclude='*.so' --exclude=_core.c --exclude=__py
 	setup.py pyproject.toml README.md LICENSE batchflow | tar -x -C $(1)
 ASAN = $$(gcc -print-file-name=libasan.so)
 
-.PHONY: build check test unit system slow faults stress sanitize bench docs clean
+.PHONY: build check test unit system slow faults fault-mutants stress sanitize bench docs clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -48,6 +49,9 @@ slow:
 
 faults:
 	$(PYTHON) -m tests.faults
+
+fault-mutants:
+	$(PYTHON) -m tests.faults.mutants
 
 # The tests run from the copy's folder: the first batchflow on the path is the copy.
 stress:

@@ -46,8 +46,8 @@ def copy_source() -> None:
             shutil.copy2(source, COPY / part)
 
 
-def run_tests(tests: Sequence[str]) -> int:
-    """The exit code of pytest in the copy; a hang counts as a failed test."""
+def run_tests(tests: Sequence[str]) -> tuple[int, str]:
+    """Exit code and output of pytest in the copy; a hang counts as a failed test."""
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     environment = os.environ | {"PYTHONPATH": str(COPY)}
     process = subprocess.Popen(
@@ -57,11 +57,8 @@ def run_tests(tests: Sequence[str]) -> int:
         output, _ = process.communicate(timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.communicate()
-        return FAILED
-    if process.returncode not in (0, FAILED):
-        print(output)
-    return process.returncode
+        return FAILED, process.communicate()[0]
+    return process.returncode, output
 
 
 def mutate(mutant: Mutant) -> Result:
@@ -71,9 +68,11 @@ def mutate(mutant: Mutant) -> Result:
     path.write_text(mutant.applied(good), "utf-8")
     began = time.monotonic()
     try:
-        code = run_tests([mutant.test])
+        code, output = run_tests([mutant.test])
     finally:
         path.write_text(good, "utf-8")
+    if code not in (0, FAILED):
+        print(output)
     return Result(mutant, code == FAILED, time.monotonic() - began)
 
 
@@ -92,8 +91,9 @@ def table(results: Sequence[Result]) -> str:
 def main(chosen: Sequence[str]) -> int:
     mutants = [one for one in MUTANTS if not chosen or one.entry in chosen]
     copy_source()
-    if run_tests(sorted({one.test for one in mutants})) != 0:
-        print("the tests do not pass without a mutant")
+    code, output = run_tests(sorted({one.test for one in mutants}))
+    if code != 0:
+        print(f"{output}\nthe tests do not pass without a mutant")
         return 2
     results = []
     for mutant in mutants:

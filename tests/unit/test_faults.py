@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from faults.table import BEGIN, DOCUMENTS, END, Catalogue, Mark, all_marks, by_entry, marks_in, table, written
+from faults.mutant_list import MUTANTS, Mutant
+from faults.table import BEGIN, DOCUMENTS, END, ROOT, Catalogue, Mark, all_marks, by_entry, marks_in, table, written
 
 COUNTS = {
     **{"A": 19, "B": 11, "C": 30, "D": 10, "E": 13, "F": 21, "G": 9, "H": 22},
@@ -91,3 +92,18 @@ def test_a_document_without_a_place_for_the_table_is_refused() -> None:
         written("nothing", f"{BEGIN}\n{END}")
     new = f"{BEGIN}\nnew\n{END}"
     assert written(f"before\n{BEGIN}\nold\n{END}\nafter", new) == f"before\n{new}\nafter"
+
+
+def test_every_mutant_still_applies_and_has_a_test_that_takes_its_fault_on() -> None:
+    tests = by_entry(all_marks())
+    for mutant in MUTANTS:
+        mutant.applied((ROOT / mutant.file).read_text("utf-8"))
+        assert mutant.test.partition("[")[0] in tests[mutant.entry], mutant.entry
+
+
+def test_a_mutant_that_does_not_apply_is_noticed() -> None:
+    mutant = Mutant("A1", "what", "x.py", "old", "new", "tests/x.py::test_x")
+    assert mutant.applied("an old hat") == "an new hat"
+    for text in ("a hat", "old old hats"):
+        with pytest.raises(ValueError, match=r"A1: the text stands \d times in x\.py"):
+            mutant.applied(text)

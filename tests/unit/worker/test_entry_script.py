@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import queue
 import sys
 import textwrap
 
+import numpy  # here, as it cannot be loaded a second time
 import pytest
 
 from batchflow.errors import EntryScriptError
@@ -90,11 +93,6 @@ def test_an_edited_file_is_executed_as_it_is_now(load):
 @pytest.mark.fault("D8")
 @pytest.mark.parametrize("name", ["json.py", "queue.py", "numpy.py", "batchflow.py", "__main__.py"])
 def test_a_script_never_hides_a_module_that_has_its_name(load, name):
-    import json
-    import queue
-
-    import numpy
-
     stem = name.removesuffix(".py")
     before = sys.modules.get(stem)
     module = load("def run(mini_batch): return __name__\nif __name__ == '__main__': raise SystemExit", name).module
