@@ -16,7 +16,7 @@ import os
 import re
 import threading
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 STARS = "***"
@@ -91,7 +91,7 @@ _LAST_WORD = _in_any_case(
 )
 _NAMED = re.compile(
     rf"""{_LAST_WORD}[0-9]{{0,3}}
-    (?P<between> \\?["']?[ ]{{0,3}}(?P<sign>[=:])[ ]{{0,3}} | \\?["'],[ ]? | [ ]{{1,3}} )
+    (?P<between> \\?["']?[ ]{{0,3}}(?P<sign>[=:])[ ]{{0,3}}(?:{{[ ]?default[ ]?=[ ]?)? | \\?["'],[ ]? | [ ]{{1,3}} )
     (?P<value> \\["'][^"'\\\n]* | "(?:[^"\\\n]|\\.)* | '(?:[^'\\\n]|\\.)* | [^\s"'&;,<>|)\]}}]+ )""",
     re.VERBOSE,
 )
@@ -139,14 +139,7 @@ def hide(value: object) -> None:
             hide(one)
     if not isinstance(value, str) or len(value.strip()) < _HIDDEN_SIZE_MIN:
         return
-    forms = {
-        value,
-        value.strip(),
-        repr(value)[1:-1],
-        json.dumps(value)[1:-1],
-        json.dumps(value, ensure_ascii=False)[1:-1],
-    }
-    forms |= {urllib.parse.quote(value, safe="", errors="replace"), urllib.parse.quote_plus(value, errors="replace")}
+    forms = {*_spellings(value), *_spellings(value.strip())}
     forms |= {line.strip() for line in value.splitlines() if len(line.strip()) >= 2 * _HIDDEN_SIZE_MIN}
     with _lock:
         if not forms <= set(_hidden) and len(_hidden) < _HIDDEN_COUNT_MAX:
@@ -154,11 +147,41 @@ def hide(value: object) -> None:
             _hidden = tuple(sorted({*_hidden, *forms}, key=len, reverse=True))
 
 
+def _spellings(value: str) -> set[str]:
+    """How a text stands in Python, JSON, a link, and between the quotes of a shell."""
+    return {
+        value,
+        repr(value)[1:-1],
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        urllib.parse.quote(value, safe="", errors="replace"),
+        urllib.parse.quote_plus(value, errors="replace"),
+        value.replace("'", "'\"'\"'"),
+        re.sub(r'(["$`\\])', r"\\\1", value),
+    }
+
+
 def hide_environment(environ: Mapping[str, str]) -> None:
-    """``hide`` the values of all variables whose names say that they are secrets, but for paths of files."""
+    """``hide`` the values of all variables whose names say that they are secrets, but for paths of files.
+
+    Of the others what is a secret by itself: the password of a link.
+    """
     for name, value in environ.items():
+        hide(secrets_in(value))
         if names_secret(name) and not os.path.lexists(value):
             hide(value)
+
+
+def secrets_in(text: str) -> list[str]:
+    """The secrets in a text that show by their shape or by a name before them; of ``user:password`` the password."""
+    found: list[str] = []
+
+    def note(secret: str) -> str:
+        found.append(secret.partition(":")[2] if f"://{secret}@" in text else secret)
+        return STARS
+
+    _replace(text, (), note)
+    return found
 
 
 def redact(text: str, *, keep_length: bool = False) -> str:
@@ -181,12 +204,15 @@ def redacted(value: Any) -> Any:  # noqa: ANN401
     return value
 
 
-def fingerprinted(text: str, secrets: tuple[str, ...] = ()) -> str:
+def fingerprinted(text: str, secrets: Iterable[str] = ()) -> str:
     """As ``redact``, of the patterns and ``secrets`` alone, but each secret leaves a fingerprint: a change is seen.
 
     Depends on nothing but its arguments.
     """
-    return _replace(text, tuple(sorted(secrets, key=len, reverse=True)), fingerprint)
+    long = [secret for secret in secrets if len(secret) >= _HIDDEN_SIZE_MIN]
+    spelt = {spelling: secret for secret in long for spelling in _spellings(secret)}
+    forms = tuple(sorted(spelt, key=len, reverse=True))
+    return _replace(text, forms, lambda found: fingerprint(spelt.get(found, found)))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -211,7 +237,13 @@ def _replace(text: str, secrets: tuple[str, ...], mark: _Mark) -> str:
 
 def _plain(match: re.Match[str], *, mark: _Mark) -> str:
     value = match["value"]
-    return match["name"] + (value if _VARIABLE.fullmatch(value.rpartition(":")[2]) else mark(value))
+    if match.re is _URL:
+        # A user's name before stars goes with them: "me:***" is what a hidden password has left.
+        password = value.partition(":")[2]
+        is_none = _VARIABLE.fullmatch(password) is not None and not password.startswith("*")
+    else:
+        is_none = _VARIABLE.fullmatch(value) is not None
+    return match["name"] + (value if is_none else mark(value))
 
 
 def _named(match: re.Match[str], *, mark: _Mark) -> str:

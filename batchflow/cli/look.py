@@ -12,7 +12,8 @@ from batchflow.cli.arguments import Arguments
 from batchflow.cli.backend import Backend
 from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree
 from batchflow.cli.plans import JSON_VERSION, list_json, list_lines, step_json
-from batchflow.cli.streams import json_text, write_data, write_drawing, write_json
+from batchflow.cli.problems import problem_json
+from batchflow.cli.streams import json_text, standard_error, write_data, write_drawing, write_json
 from batchflow.cli.text import one_line, short_path
 from batchflow.errors import ResourceError, WorkflowError
 from batchflow.text import count, duration, safe_text
@@ -21,13 +22,24 @@ if TYPE_CHECKING:
     from batchflow.runner.values import StepRecord
     from batchflow.workflow.values import Workflow
 
+_WARNING = ("check", "plan", "run")
+
 
 def load(arguments: Arguments, backend: Backend) -> Workflow:
-    """The workflow the command line names, or the nearest one above the working directory."""
+    """The workflow the command line names, or the nearest one above the working directory.
+
+    The verbs that check or use all of it show its warnings, on standard error.
+    """
     path = arguments.file
     if path is None or path.is_dir():
         path = _found(Path.cwd() if path is None else path, arguments.targets, backend)
-    return backend.load(path, arguments.params_file, arguments.overrides)
+    workflow = backend.load(path, arguments.params_file, arguments.overrides)
+    if workflow.warnings and arguments.verb in _WARNING and arguments.verbosity >= 0:
+        from batchflow.workflow.diagnostics import render_warning
+
+        for warning in workflow.warnings:
+            standard_error().line(render_warning(warning, Path.cwd()))
+    return workflow
 
 
 def _found(start: Path, targets: Sequence[str], backend: Backend) -> Path:
@@ -47,7 +59,8 @@ def _found(start: Path, targets: Sequence[str], backend: Backend) -> Path:
 def check(arguments: Arguments, backend: Backend) -> int:
     workflow = load(arguments, backend)
     if arguments.json:
-        write_json({"version": JSON_VERSION, "ok": True, "workflow": str(workflow.path)})
+        warnings = [problem_json(one) for one in workflow.warnings]
+        write_json({"version": JSON_VERSION, "ok": True, "workflow": str(workflow.path), "warnings": warnings})
     else:
         steps = count(len(workflow.steps), "step")
         write_data(f"{short_path(workflow.path, Path.cwd())}: {steps}, no problems")

@@ -29,7 +29,7 @@ def error_json(error: BaseException, exit_code: int) -> dict[str, Any]:
             "hint": None if hint is None else redact(hint),
             "exit_code": exit_code,
         },
-        "problems": [_problem_json(one) for one in problems],
+        "problems": [problem_json(one) for one in problems],
         "report": report,
     }
 
@@ -42,7 +42,8 @@ def _message(problems: tuple[Diagnostic, ...]) -> str:
     return first if len(problems) == 1 else f"{first} (and {len(problems) - 1} more)"
 
 
-def _problem_json(problem: Diagnostic) -> dict[str, Any]:
+def problem_json(problem: Diagnostic) -> dict[str, Any]:
+    """One fault or warning with its place."""
     return {
         "code": problem.code,
         "message": problem.message,

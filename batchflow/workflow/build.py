@@ -13,10 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from batchflow.errors import UsageError, WorkflowError
+from batchflow.redaction import hide_environment
 from batchflow.workflow import graph, paths, schema, shapes
 from batchflow.workflow.declarations import Declarations
 from batchflow.workflow.diagnostics import Problems, quoted
 from batchflow.workflow.document import Document, Tree, read_document
+from batchflow.workflow.inline_secrets import note_secrets
 from batchflow.workflow.overrides import apply_overrides
 from batchflow.workflow.parameters import gather_given, resolve_parameters
 from batchflow.workflow.presence import check_presence
@@ -49,14 +51,17 @@ def load_workflow(
     if path.is_dir():
         path = find_workflow(path)
     problems = Problems(caller_folder)
+    environ = os.environ if environ is None else environ
+    hide_environment(environ)
     document = read_document(path, problems)
+    warnings = note_secrets(document)
     set_texts = apply_overrides(document, overrides, problems)
     tree = without_unsupported(document, problems)
     declared = tree.get("params", {})
     given = gather_given(
         declared if isinstance(declared, dict) else {},
         params_file,
-        os.environ if environ is None else environ,
+        environ,
         params or {},
         set_texts,
         caller_folder,
@@ -80,6 +85,7 @@ def load_workflow(
         datasets=MappingProxyType({name: one for name, one in scope.datasets.items() if one is not None}),
         models=MappingProxyType({name: one for name, one in scope.models.items() if one is not None}),
         steps=MappingProxyType(steps),
+        warnings=warnings,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+SECRET_IN_FILE = "BF070"
+
 CODES: Mapping[str, str] = MappingProxyType(
     {
         # reading the file
@@ -47,5 +49,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "BF060": "it is not clear which input of the parallel step is split",
         "BF061": "it is not clear which output of the parallel step takes the rows",
         "BF062": "the format of the rows cannot be told from the name of the output",
+        # warnings: nothing is refused
+        SECRET_IN_FILE: "a password, key or token stands in the file, where everybody who can read the file finds it",
     }
 )

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batchflow.errors import WorkflowError
-from batchflow.redaction import redact
 from batchflow.text import safe_text
 from batchflow.workflow.values import Position
 
@@ -111,6 +110,11 @@ class Problems:
         return Diagnostic(finding.code, safe_text(finding.message), position, hint, origin)
 
 
+def render_warning(diagnostic: Diagnostic, base: Path) -> str:
+    """What a person is shown of a warning; the line itself is not, as it may hold a secret."""
+    return _render(diagnostic, {}, base, "warning")
+
+
 def _document_of(finding: _Finding) -> Document | None:
     """The document that the fault stands in; a position that is looked up later knows it as well."""
     from batchflow.workflow.document import DeferredPosition
@@ -125,8 +129,8 @@ def _order(diagnostic: Diagnostic) -> tuple[bool, str, int, int]:
     return (False, str(position.path), position.line, position.column)
 
 
-def _render(diagnostic: Diagnostic, documents: dict[Path, Document], base: Path) -> str:
-    lines = [f"error[{diagnostic.code}]: {diagnostic.message}"]
+def _render(diagnostic: Diagnostic, documents: dict[Path, Document], base: Path, kind: str = "error") -> str:
+    lines = [f"{kind}[{diagnostic.code}]: {diagnostic.message}"]
     position, gutter = diagnostic.position, " "
     if position is not None:
         gutter = " " * len(str(position.line))
@@ -149,7 +153,6 @@ def _shown_path(path: Path, base: Path) -> str:
 
 def _excerpt(line: str, column: int, length: int) -> tuple[str, str]:
     """The line as it can be shown, cut around the fault, and the carets below it."""
-    line = redact(line.rstrip("\r\n"), keep_length=True)
     start = max(0, column - 1 - LINE_WIDTH // 2) if len(line) > LINE_WIDTH else 0
     end = min(len(line), start + LINE_WIDTH)
     before = ("…" if start else "") + _shown(line[start : column - 1])

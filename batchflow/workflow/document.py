@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from batchflow.redaction import redact
 from batchflow.workflow import limits
 from batchflow.workflow.diagnostics import LineIndex, Problems
 from batchflow.workflow.values import Position
@@ -36,6 +37,8 @@ class Document:
         self.text = text
         self.tree: Tree = {}
         self.overridden: dict[Loc, str] = {}
+        self.secrets: set[str] = set()
+        """Values of the file that are never shown, of any length."""
 
     @functools.cached_property
     def _lines(self) -> LineIndex:
@@ -48,7 +51,12 @@ class Document:
         return positions.find_spans(self.text)
 
     def line(self, number: int) -> str:
-        return self._lines.line(number)
+        """The text of a line as it may be shown: what is secret are stars, as many as there were characters."""
+        line = self._lines.line(number)
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            for opening, closing in (('"', '"'), ("'", "'"), (" ", "")):
+                line = line.replace(f"{opening}{secret}{closing}", f"{opening}{'*' * len(secret)}{closing}")
+        return redact(line.rstrip("\r\n"), keep_length=True)
 
     def at(self, offset: int, length: int = 1) -> Position:
         """The position of an offset in the text."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from batchflow.redaction import hide, names_secret, secrets_in
 from batchflow.workflow import paths, schema, shapes
 from batchflow.workflow.diagnostics import Problems, did_you_mean, quoted
 from batchflow.workflow.document import Document, Loc, read_document
@@ -61,6 +62,12 @@ class _ValueFault(Exception):
         self.message = message
         self.hint = hint
 
+    def shown(self, name: str) -> tuple[str, str | None]:
+        """Message and hint for the parameter ``name``: without the value, if the name says that it is a secret."""
+        if names_secret(name):
+            return f"parameter `{name}`: its value, which is not shown, does not fit the declaration", None
+        return f"parameter `{name}`: {self.message}", self.hint
+
 
 def resolve_parameters(
     document: Document, table: object, given: Mapping[str, Given], problems: Problems
@@ -95,8 +102,8 @@ def _parameter(
         try:
             default = _checked(_typed(shape.default, kind, document.path.parent), shape, kind)
         except _ValueFault as fault:
-            message = f"parameter `{name}`: {fault.message}"
-            problems.add("BF022", message, document, default_loc, hint=fault.hint)
+            shown, cure = fault.shown(name)
+            problems.add("BF022", shown, document, default_loc, hint=cure)
             return None
     value, origin = default, "default"
     if given is not None:
@@ -104,7 +111,7 @@ def _parameter(
             convert = _parsed if given.is_text else _typed
             value, origin = _checked(convert(given.value, kind, given.folder), shape, kind), given.origin  # type: ignore[arg-type]
         except _ValueFault as fault:
-            _report_given("BF022", f"parameter `{name}`: {fault.message}", fault.hint, name, given, problems)
+            _report_given("BF022", *fault.shown(name), name, given, problems)
             return None
     if value is None:
         cure = f"--set {name}=VALUE, or {ENVIRONMENT_PREFIX}{name.upper()}=VALUE in the environment"
@@ -268,6 +275,8 @@ def gather_given(
         given[name] = Given(value, False, "python", f"params={{{name!r}: {quoted(value)}}}", caller_folder)
     for name, text in set_texts.items():
         given[name] = Given(text, True, "--set", f"--set {name}={text}", caller_folder)
+    for name, one in given.items():
+        hide(one.value if names_secret(name) else secrets_in(str(one.value)))
     return given
 
 

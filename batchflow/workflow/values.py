@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from batchflow.workflow.diagnostics import Diagnostic
 
 ParameterValue: TypeAlias = "bool | int | float | str | list[ParameterValue]"
 Template: TypeAlias = "bool | int | float | str | list[Template] | dict[str, Template]"
@@ -151,6 +154,7 @@ class ParallelSettings:
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     logging_level: Literal["WARNING", "INFO", "DEBUG"] = "INFO"
     allow_reuse: bool = True
+    durability: Literal["full", "process"] = "full"
     max_result_size: int = 256 * 1024 * 1024
     gpus_per_worker: int = 0
     failed_to: str | None = None
@@ -199,6 +203,8 @@ class Workflow:
     models: Mapping[str, Model]
     steps: Mapping[str, Step]
     """In the order of the file."""
+    warnings: tuple[Diagnostic, ...] = ()
+    """What is better changed, and no error."""
 
     @property
     def folder(self) -> Path:

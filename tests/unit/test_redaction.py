@@ -20,6 +20,7 @@ from batchflow.redaction import (
     names_secret,
     redact,
     redacted,
+    secrets_in,
 )
 
 
@@ -78,6 +79,7 @@ def test_a_name_that_only_sounds_like_one_hides_nothing(name: str) -> None:
         ('{"password": "a\\"bc", "n": 1}', '{"password": "***", "n": 1}'),
         ('{\\"password\\": \\"abc\\"}', '{\\"password\\": \\"***\\"}'),
         ("password = 'x y'", "password = '***'"),
+        ('password = { default = "x y" }', 'password = { default = "***" }'),
         ("login(user, password='x y')", "login(user, password='***')"),
         ("DB_PASSWORD=abc ./run", "DB_PASSWORD=*** ./run"),
         ("x-api-key: 0a1b2c3d4e", "x-api-key: ***"),
@@ -146,10 +148,16 @@ def test_what_is_short_or_no_text_is_not_searched_for(value: object) -> None:
     assert redact(f"it is {value} or so") == f"it is {value} or so"
 
 
+def test_secrets_are_found_by_shape_and_by_name() -> None:
+    assert secrets_in("https://user:p:w@host/x --token abc") == ["p:w", "abc"]
+    assert secrets_in("a plain text with key_columns=3") == []
+
+
 def test_the_environment_hides_what_its_names_say(tmp_path_factory: pytest.TempPathFactory) -> None:
     file = str(tmp_path_factory.mktemp("keys"))
-    hide_environment({"MY_TOKEN": "kolibri-one", "HOME": "kolibri-two", "GOOGLE_APPLICATION_CREDENTIALS": file})
-    assert redact(f"kolibri-one kolibri-two {file}") == f"*** kolibri-two {file}"
+    environ = {"MY_TOKEN": "kolibri-one", "HOME": "kolibri-two", "DATABASE_URL": "postgres://me:kolibri-three@host/x"}
+    hide_environment(environ | {"GOOGLE_APPLICATION_CREDENTIALS": file})
+    assert redact(f"kolibri-one kolibri-two kolibri-three {file}") == f"*** kolibri-two *** {file}"
 
 
 def test_every_text_of_a_json_value_is_redacted_and_nothing_else() -> None:
