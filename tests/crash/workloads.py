@@ -1,0 +1,188 @@
+"""What is run while it is crashed: small steps that together take every way through commit, order and publication.
+
+Pure: a workload is a workflow file, what each item becomes, and what must be found at the end of each of its phases.
+A phase is one command, given until it ends as it must; the next phase finds what the one before left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.crash.checker import Expectation
+
+STEP = "score"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One command."""
+
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of the parallel step, beyond those of the workload."""
+    exit_code: int = 0
+    version: int = 1
+    """Rows of different versions differ."""
+    healed: bool = False
+    """No item fails any more."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the run: fields of ``RunOptions``."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A step over ``item_count`` items; those in ``poison`` raise, in ``killers`` kill their worker, in ``short``
+    have no row."""
+
+    name: str
+    format: str | None = "text"
+    order: str = "input"
+    items: str = "at_least"
+    item_count: int = 48
+    mini_batch_size: int = 4
+    workers: int = 2
+    poison: frozenset[int] = frozenset()
+    killers: frozenset[int] = frozenset()
+    short: frozenset[int] = frozenset()
+    dawdling: Mapping[int, int] = field(default_factory=dict)
+    """Item → how many turns the first attempt of the mini-batch that begins with it takes longer."""
+    window_size: int = 1 << 20
+    """Bytes that may wait for an earlier mini-batch before they are written out of order."""
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    phases: tuple[Phase, ...] = (Phase(),)
+    in_folder: bool = False
+    """The output file lies in a folder that is the step's output."""
+
+    @property
+    def output(self) -> str | None:
+        """Of the rows, below the workflow's folder."""
+        if self.format is None:
+            return None
+        suffix = {"text": "txt", "csv": "csv", "jsonl": "jsonl"}[self.format]
+        return "out/rows/rows.txt" if self.in_folder else f"out/rows.{suffix}"
+
+    def item(self, index: int) -> str:
+        return f"item-{index:03d}"
+
+    def row(self, index: int, version: int) -> str:
+        """One line, 80 to 400 characters long."""
+        text = hashlib.sha256(f"{index} {version}".encode()).hexdigest()
+        value = (text * 6)[: 60 + index * 37 % 340]
+        if self.format == "jsonl":
+            return json.dumps({"item": self.item(index), "value": value})
+        return f"{self.item(index)}{',' if self.format == 'csv' else ' '}{value}"
+
+    @property
+    def columns(self) -> str:
+        """The header line, where the format has one."""
+        return "item,value" if self.format == "csv" else ""
+
+    def fails(self, index: int, phase: Phase) -> bool:
+        return not phase.healed and (index in self.poison or index in self.killers)
+
+    def rows(self, start: int, count: int, phase: Phase) -> list[str]:
+        """What ``run()`` returns for these items."""
+        return [self.row(index, phase.version) for index in range(start, start + count) if index not in self.short]
+
+    def workflow_text(self, phase: Phase) -> str:
+        """The workflow file; the items lie in ``../items``, the script is ``../score.py``."""
+        keys: dict[str, Any] = {
+            "entry_script": "../score.py",
+            "mini_batch_size": self.mini_batch_size,
+            "workers": self.workers,
+            "order": self.order,
+            "items": self.items,
+            "arguments": ["--version", str(phase.version)],
+            **({"output_action": "summary_only"} if self.format is None else {"output_format": self.format}),
+            **self.keys,
+            **phase.keys,
+        }
+        if self.in_folder:
+            keys["append_row_file_name"] = "rows.txt"
+        output = "out/rows/" if self.format is None or self.in_folder else self.output
+        lines = [
+            "schema = 1",
+            'name = "crash"',
+            "[datasets.items]",
+            'files = "../items/*"',
+            f"[steps.{STEP}]",
+            'inputs = { items = "${datasets.items}" }',
+            f"outputs = {{ rows = {json.dumps(output)} }}",
+            f"[steps.{STEP}.parallel]",
+            *(f"{key} = {json.dumps(value)}" for key, value in keys.items()),
+        ]
+        return "\n".join(lines) + "\n"
+
+    def expectation(self, phase_index: int, base: Path) -> Expectation:
+        """What must be found when that phase has ended; ``base`` holds the folders ``flow`` and ``items``."""
+        phase = self.phases[phase_index]
+        flow = base / "flow"
+        names = [str(base / "items" / self.item(index)) for index in range(self.item_count)]
+        failed = {index for index in range(self.item_count) if self.fails(index, phase)}
+        kept = [index for index in range(self.item_count) if index not in failed | self.short]
+        rows: dict[str, tuple[str, ...]] = {names[index]: (self.row(index, phase.version),) for index in kept}
+        if self.items == "any":
+            rows |= {names[index]: () for index in self.short}
+        lines = [self.columns] * bool(self.columns) + [row for index in kept for row in rows[names[index]]]
+        state = flow / ".batchflow" / "workflow" / "steps" / STEP
+        output = None if self.output is None else flow / self.output
+        return Expectation(
+            items=tuple(names),
+            rows=rows,
+            failed=frozenset(names[index] for index in failed),
+            shortfalls=self._shortfalls(names),
+            header=self.columns,
+            order=self.order,
+            output=output,
+            reference="".join(line + "\n" for line in lines).encode(),
+            previous=self._previous(phase_index, base),
+            failed_list=state / "failed.jsonl",
+            receipt=state / "receipt.json",
+            folders=self._folders(flow, state),
+        )
+
+    def _shortfalls(self, names: list[str]) -> tuple[tuple[frozenset[str], int], ...]:
+        if self.items == "any":
+            return ()
+        size = self.mini_batch_size
+        batches = [range(start, min(start + size, self.item_count)) for start in range(0, self.item_count, size)]
+        return tuple(
+            (frozenset(names[index] for index in batch), len(self.short & set(batch)))
+            for batch in batches
+            if self.short & set(batch)
+        )
+
+    def _previous(self, phase_index: int, base: Path) -> bytes | None:
+        if phase_index == 0:
+            return None
+        if self.phases[phase_index - 1].exit_code == 0:
+            return self.expectation(phase_index - 1, base).reference
+        return self._previous(phase_index - 1, base)
+
+    def _folders(self, flow: Path, state: Path) -> dict[Path, str]:
+        final = "" if self.output is None else self.output.split("/")[-1]
+        folders = {
+            flow: r"\.batchflow|out|workflow\.toml",
+            flow / "out": "rows" if self.format is None or self.in_folder else final,
+            flow / ".batchflow" / "workflow": r"lock|records\.db|steps",
+            state: r"journal\.db|failed\.jsonl|receipt\.json|logs",
+        }
+        if self.in_folder:
+            folders[flow / "out" / "rows"] = final
+        return folders
+
+
+_SLOW_FIRST = {0: 6, 24: 5}
+"""The first mini-batch and one in the middle keep those behind them waiting."""
+
+WORKLOADS = {
+    one.name: one
+    for one in (
+        Workload("text", dawdling={0: 2}),
+        Workload("text-spill", dawdling=_SLOW_FIRST, window_size=600),
+    )
+}
