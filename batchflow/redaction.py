@@ -113,6 +113,7 @@ _SHAPES = re.compile(
 _PRIVATE_KEY = re.compile(r"(?P<name>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)(?P<value>(?:[^-]|-(?!----))+)")
 _VARIABLE = re.compile(r"\$[A-Z_][A-Z0-9_]*|\$\$?\{[^}]*\}?|%\(?\w*\)?s?|\*+[0-9a-f]*")
 """What stands for a value and is none: a shell's variable, a reference; or was redacted before."""
+_OPTION = re.compile(r"--?[A-Za-z][\w.-]*")
 _RANDOM = re.compile(r"(?=\S{0,64}[0-9])(?=\S{0,64}[A-Za-z])[\w.~+/=@!#$%^*-]{8,}")
 """Looks like a secret even after a mere colon."""
 
@@ -200,8 +201,21 @@ def redacted(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, Mapping):
         return {key: redacted(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [redacted(one) for one in value]
+        return [
+            STARS if isinstance(one, str) and asks_for_secret(before) else redacted(one)
+            for before, one in zip(["", *value], value, strict=False)
+        ]
     return value
+
+
+def asks_for_secret(word: object) -> bool:
+    """Whether a word of a command is an option whose value, a secret, is the next word: ``--api-key``."""
+    return isinstance(word, str) and _OPTION.fullmatch(word) is not None and names_secret(word)
+
+
+def masked(name: str, value: Any) -> Any:  # noqa: ANN401
+    """The value of what is called ``name``: as ``redacted``, or only stars if the name says that it is a secret."""
+    return STARS if names_secret(name) and value not in (None, "", [], True, False) else redacted(value)
 
 
 def fingerprinted(text: str, secrets: Iterable[str] = ()) -> str:

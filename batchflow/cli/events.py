@@ -8,10 +8,11 @@ from pathlib import Path
 
 from batchflow.errors import UsageError
 from batchflow.model import Event, as_event_dict
+from batchflow.redaction import redacted
 
 
 class EventFile:
-    """One JSON object to a line, each with the UTC ``time`` at which it was written.
+    """One JSON object to a line, each with the UTC ``time`` at which it was written, and no secrets.
 
     Raises ``UsageError`` if the file cannot be opened.
     """
@@ -28,7 +29,7 @@ class EventFile:
 
     def show(self, event: Event) -> None:
         time = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
-        self._file.write(json.dumps({"time": time} | as_event_dict(event)) + "\n")
+        self._file.write(json.dumps({"time": time} | redacted(as_event_dict(event))) + "\n")
         # At once: the file is read while the run goes on.
         self._file.flush()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchflow.cli.text import short_path
-from batchflow.redaction import redact
+from batchflow.redaction import masked
 from batchflow.text import count, safe_text
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def list_lines(workflow: Workflow, folder: Path) -> list[str]:
             (
                 safe_text(one.name),
                 one.type,
-                f"{safe_text(_value_text(one.value))}{_origin_note(one)}",
+                f"{safe_text(_value_text(masked(one.name, one.value)))}{_origin_note(one)}",
                 safe_text(one.help),
             )
             for one in workflow.params.values()
@@ -124,7 +124,7 @@ def _value_text(value: ParameterValue | None) -> str:
 def _origin_note(parameter: Parameter) -> str:
     if parameter.origin == "default":
         return ""
-    return safe_text(f" ({parameter.origin}; default {_value_text(parameter.default)})")
+    return safe_text(f" ({parameter.origin}; default {_value_text(masked(parameter.name, parameter.default))})")
 
 
 def _aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:
@@ -155,20 +155,14 @@ def list_json(workflow: Workflow) -> dict[str, Any]:
             {
                 "name": one.name,
                 "type": one.type,
-                "value": _redacted(one.value),
-                "default": _redacted(one.default),
+                "value": masked(one.name, one.value),
+                "default": masked(one.name, one.default),
                 "origin": one.origin,
                 "help": one.help,
             }
             for one in workflow.params.values()
         ],
     }
-
-
-def _redacted(value: ParameterValue | None) -> ParameterValue | None:
-    if isinstance(value, list):
-        return [redacted for one in value if (redacted := _redacted(one)) is not None]
-    return redact(value) if isinstance(value, str) else value
 
 
 def record_json(record: RunRecord) -> dict[str, Any]:
@@ -188,6 +182,6 @@ def step_json(step: StepRecord) -> dict[str, Any]:
         "elapsed_s": step.elapsed_s,
         "outputs": {name: str(path) for name, path in step.outputs.items()},
         "receipt": None if step.receipt is None else step.receipt.as_dict(),
-        "error": None if step.error is None else redact(step.error),
+        "error": step.error,
         "hint": step.hint,
     }

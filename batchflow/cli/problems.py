@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from batchflow.cli.plans import JSON_VERSION, position_json
 from batchflow.errors import BatchflowError
-from batchflow.redaction import redact
 
 if TYPE_CHECKING:
     from batchflow.workflow.diagnostics import Diagnostic
@@ -18,15 +17,14 @@ def error_json(error: BaseException, exit_code: int) -> dict[str, Any]:
     ``report`` is what a person is shown.
     """
     problems: tuple[Diagnostic, ...] = getattr(error, "diagnostics", ())
-    report = redact(str(error))
-    hint = error.hint if isinstance(error, BatchflowError) else None
+    report = str(error)
     return {
         "version": JSON_VERSION,
         "ok": False,
         "error": {
             "type": type(error).__name__,
             "message": _message(problems) or report,
-            "hint": None if hint is None else redact(hint),
+            "hint": error.hint if isinstance(error, BatchflowError) else None,
             "exit_code": exit_code,
         },
         "problems": [problem_json(one) for one in problems],
@@ -38,7 +36,7 @@ def _message(problems: tuple[Diagnostic, ...]) -> str:
     """One line for all of them, empty without any."""
     if not problems:
         return ""
-    first = redact(problems[0].message)
+    first = problems[0].message
     return first if len(problems) == 1 else f"{first} (and {len(problems) - 1} more)"
 
 

@@ -9,7 +9,8 @@ upstream  step → id of the run that made what this step read
 ```
 
 Paths below the workflow's folder are stored relative to it, so that the folder can be moved.  Reads the disk, changes
-nothing.  Secrets do not get in: the values of environment variables are stored as digests.
+nothing.  Secrets do not get in: in their place stand fingerprints, and for the values of all environment variables
+digests.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from typing import Any
 
 from batchflow._core import Listing
 from batchflow.errors import DatasetError
+from batchflow.redaction import asks_for_secret, fingerprint, fingerprinted, names_secret
 from batchflow.runner.code import CodeReader
-from batchflow.workflow.references import readable
+from batchflow.workflow.references import DOLLAR, escape, readable
 from batchflow.workflow.values import Input, Output, ParallelSettings, Step, Workflow
 
 NEVER_STALE = frozenset(
@@ -141,13 +143,12 @@ def sign(
     unknown_inputs: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """The signature of a step as things stand now; ``unknown_inputs`` are not looked at and left out."""
+    values = {name: workflow.params[name].value for name in step.params if name in workflow.params}
+    conceal = _Concealer(values)
+    pattern = _portable_path(workflow.folder)
     return {
-        "settings": settings_of(step, workflow.folder),
-        "params": {
-            name: _portable(workflow.params[name].value, _portable_path(workflow.folder))
-            for name in step.params
-            if name in workflow.params
-        },
+        "settings": {key: conceal(key, value) for key, value in settings_of(step, workflow.folder).items()},
+        "params": {name: conceal(name, _portable(value, pattern)) for name, value in values.items()},
         "inputs": {
             name: observer.look_at_input(declared)
             for name, declared in step.inputs.items()
@@ -156,6 +157,32 @@ def sign(
         "code": code_of(step, workflow, code),
         "upstream": dict(upstream),
     }
+
+
+class _Concealer:
+    """Puts fingerprints in the place of secrets, the same for a parameter and wherever its value was inserted."""
+
+    def __init__(self, params: Mapping[str, object]) -> None:
+        self._secrets = tuple(value for name, value in params.items() if names_secret(name) and isinstance(value, str))
+
+    def __call__(self, name: str, value: object) -> object:
+        """``value`` of the parameter or setting ``name``, plain JSON."""
+        if isinstance(value, Mapping):
+            return {key: self(str(key), one) for key, one in value.items()}
+        if isinstance(value, list):
+            words = zip(["", *value], value, strict=False)
+            return [
+                fingerprint(one) if isinstance(one, str) and asks_for_secret(before) else self(name, one)
+                for before, one in words
+            ]
+        if not isinstance(value, str) or not value:
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            return fingerprint(str(value)) if is_number and names_secret(name) else value
+        is_path = name.startswith(("inputs.", "outputs."))
+        if names_secret(name) and not is_path:
+            return fingerprint(value)
+        text = readable(value) if DOLLAR in value else value
+        return value if (hidden := fingerprinted(text, self._secrets)) == text else escape(hidden)
 
 
 def settings_of(step: Step, folder: Path) -> dict[str, Any]:

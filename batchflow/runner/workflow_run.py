@@ -49,7 +49,7 @@ from batchflow.runner.code import CodeReader
 from batchflow.runner.planning import Planner, read_memory
 from batchflow.runner.signature import code_of, settle_code, sign
 from batchflow.runner.status import receipt_from
-from batchflow.runner.steps import RunParallel, StepJob, execute, pending_outputs
+from batchflow.runner.steps import RunParallel, StepJob, execute, pending_outputs, step_folder
 from batchflow.runner.values import RunOptions, RunRecord, StepPlan, StepRecord, StepStatus, WorkflowPlan
 from batchflow.workflow.values import Step, Workflow
 
@@ -121,7 +121,7 @@ class WorkflowRun:
     def _begin(self) -> None:
         now = datetime.now(timezone.utc)
         self._run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
-        params = {name: parameter.value for name, parameter in self._workflow.params.items()}
+        params = {name: masked(name, parameter.value) for name, parameter in self._workflow.params.items()}
         started_at = now.isoformat(timespec="milliseconds")
         self._past_run = PastRun(self._run_id, started_at, params)
         self._records.put_run(self._past_run)
@@ -205,7 +205,7 @@ class WorkflowRun:
                 for output in outputs.values():
                     discard(output)
             raise
-        strays = publish(outputs.values())
+        strays = publish(written.values())
         if strays:
             names = ", ".join(sorted(path.name for path in strays))
             self._emit(Notice(f"files that are not declared as outputs were removed: {names}", step.name))

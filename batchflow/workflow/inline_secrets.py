@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from batchflow.redaction import hide, names_secret, secrets_in
+from batchflow.redaction import asks_for_secret, hide, names_secret, secrets_in
 from batchflow.workflow.codes import SECRET_IN_FILE
 from batchflow.workflow.diagnostics import Diagnostic
 from batchflow.workflow.document import Document, Loc
@@ -22,9 +22,13 @@ _NO_SECRETS = frozenset({"help", "name", "type", "pattern", "unit"})
 def note_secrets(document: Document) -> tuple[Diagnostic, ...]:
     """Hide every secret of the file; one warning for each key that holds one."""
     found: dict[Loc, None] = {}
+    before: object = None
     for loc, value in _leaves(document.tree):
         place = _declaration(loc)
         inner = _secrets(place, loc, value)
+        if isinstance(loc[-1], int) and loc[-1] > 0 and asks_for_secret(before):
+            inner = [str(value)] if value and "${" not in str(value) else []
+        before = value
         if inner and document.origin_of(loc) is None:
             document.secrets.update(inner)
             for secret in inner:

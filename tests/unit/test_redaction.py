@@ -17,6 +17,7 @@ from batchflow.redaction import (
     fingerprinted,
     hide,
     hide_environment,
+    masked,
     names_secret,
     redact,
     redacted,
@@ -161,8 +162,26 @@ def test_the_environment_hides_what_its_names_say(tmp_path_factory: pytest.TempP
 
 
 def test_every_text_of_a_json_value_is_redacted_and_nothing_else() -> None:
-    value = {"a": ["--token abc", 3, None, {"b": ("https://u:p@h", True)}], "password": 5}
-    assert redacted(value) == {"a": ["--token ***", 3, None, {"b": ["https://***@h", True]}], "password": 5}
+    value = {"a": ["--token abc", 3, None, {"b": ("https://u:p@h", True)}], "password": 5, "c": ["--token", "abc", "d"]}
+    shown = {"a": ["--token ***", 3, None, {"b": ["https://***@h", True]}], "password": 5, "c": ["--token", "***", "d"]}
+    assert redacted(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("token", "ab", "***"),
+        ("token", 17, "***"),
+        ("token", ["ab"], "***"),
+        ("token", "", ""),
+        ("token", None, None),
+        ("use_token", True, True),
+        ("limit", 17, 17),
+        ("source", "https://u:p@h", "https://***@h"),
+    ],
+)
+def test_a_value_is_masked_by_its_name(name: str, value: object, shown: object) -> None:
+    assert masked(name, value) == shown
 
 
 def test_a_fingerprint_tells_two_secrets_apart_and_stays_as_it_is() -> None:

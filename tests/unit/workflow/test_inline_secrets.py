@@ -44,6 +44,7 @@ def test_a_secret_is_warned_about_with_its_place_and_without_itself(tmp_path: Pa
         ("[steps.a]\nrun = 'tool --token kolibri-17 --n ${params.n}'\n[params]\nn = 1\n", "steps.a.run"),
         ("[steps.a]\ncall = 'tasks:main'\nargs = { db_password = 'kolibri-17' }\n", "steps.a.args.db_password"),
         (PARALLEL + "arguments = ['--api-key=kolibri-17']\n", "steps.p.parallel.arguments"),
+        (PARALLEL + "arguments = ['--api-key', 'kolibri-17']\n", "steps.p.parallel.arguments"),
         (
             PARALLEL + "environment_variables = { HF_TOKEN = 'kolibri-17' }\n",
             "steps.p.parallel.environment_variables.HF_TOKEN",
@@ -64,6 +65,7 @@ def test_wherever_it_stands(tmp_path: Path, text: str, place: str) -> None:
         "[params]\nkey_columns = ['a']\npartition_key = 'id'\npad_token = '[PAD]'\nmax_tokens = 99\n" + STEP,
         "[params.token]\ntype = 'str'\nhelp = 'the token of the hub, see hf.co'\ndefault = ''\n" + STEP,
         "[params.t]\ntype = 'str'\n[steps.a]\nrun = 'tool --token ${params.t} --password $PASSWORD'\n",
+        PARALLEL + "arguments = ['--token', '${params.t}', '--key', 'k']\n[params.t]\ntype = 'str'\n",
         "[steps.a]\nrun = 'true'\noutputs = { token = 'build/token.txt' }\n",
         "[steps.a]\ncall = 'tasks:main'\nargs = { api_key = '${params.key}' }\n[params]\nkey = 'x'\n",
     ],
