@@ -6,6 +6,8 @@ where we know one.  Messages are lower case, without a full stop, values as ``na
 
 from __future__ import annotations
 
+ROOM_HINT = "make room, then run the same command again: it goes on where it stopped"
+
 
 class BatchflowError(Exception):
     """Base of all errors raised by batchflow."""
@@ -74,6 +76,10 @@ class ResourceError(BatchflowError):
     """The machine gave out (disk full, no memory, i/o error); the same command continues once it is cured."""
 
     exit_code = 4
+
+
+class NoRoomError(ResourceError):
+    """The disk is full, or the quota used up."""
 
 
 class RefusedError(BatchflowError):

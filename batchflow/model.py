@@ -64,6 +64,19 @@ class Shortfall:
 
 
 @dataclass(frozen=True)
+class FailureEntry:
+    """What ``failed.jsonl`` and the journal say about consecutive items that failed.
+
+    ``entry`` is the JSON object of each item, without the item; kind ``shortfall`` is about a mini-batch as a whole.
+    """
+
+    first_item: int
+    item_count: int
+    kind: str
+    entry: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class WorkerExit:
     """How a worker ended: exactly one of ``signal`` and ``exit_code`` is set."""
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from batchflow.clock import Clock, SystemClock
 from batchflow.errors import RefusedError, ResourceError
-from batchflow.journal.state_folder import make_state_folder, open_private_file
+from batchflow.journal.state_folder import boot_id, make_state_folder, open_private_file
 
 LOCK_NAME = "lock"
 _RETRY_S = 0.05
@@ -124,7 +124,7 @@ def holder_is_alive(state_folder: Path) -> bool:
     if holder.get("host") != socket.gethostname():
         return True
     pid = holder.get("pid")
-    if not isinstance(pid, int) or holder.get("boot_id") != _boot_id():
+    if not isinstance(pid, int) or holder.get("boot_id") != boot_id():
         return False
     return holder.get("start_ticks") == _start_ticks(pid)
 
@@ -135,7 +135,7 @@ def _myself() -> dict[str, Any]:
         "pid": pid,
         "host": socket.gethostname(),
         "started_at": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "boot_id": _boot_id(),
+        "boot_id": boot_id(),
         "start_ticks": _start_ticks(pid),
     }
 
@@ -144,13 +144,6 @@ def _describe(holder: Mapping[str, Any]) -> str:
     if not holder:
         return "its owner has not written its name yet"
     return f"pid={holder.get('pid')}, host={holder.get('host')}, started={holder.get('started_at')}"
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _start_ticks(pid: int) -> int | None:

@@ -18,13 +18,13 @@ STATE_ROOT_NAME = ".batchflow"
 
 
 def make_state_folder(folder: Path) -> Path:
-    """Create ``folder``, which lies below a folder ``.batchflow``, and every missing parent down from that one.
+    """Create ``folder``, and if it lies below a folder ``.batchflow`` every missing parent down from that one.
 
     Raises ``RefusedError`` if the permission is missing or one of them is not this user's alone, ``ResourceError`` if
     the machine cannot do it.
     """
     chain = [folder, *folder.parents]
-    root_index = max(index for index, one in enumerate(chain) if one.name == STATE_ROOT_NAME)
+    root_index = max((index for index, one in enumerate(chain) if one.name == STATE_ROOT_NAME), default=0)
     for one in reversed(chain[: root_index + 1]):
         try:
             try:

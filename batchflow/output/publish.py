@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from batchflow.errors import RefusedError, ResourceError, StepFailedError
+from batchflow.failpoints import reach
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -118,14 +119,18 @@ def check_final(output: PendingOutput, *, is_ours: bool) -> None:
     )
 
 
-def prepare(output: PendingOutput) -> None:
-    """Make room for the step: recover, remove leftovers, create the parent folders and an output folder, empty."""
+def prepare(output: PendingOutput, *, keep: bool = False) -> None:
+    """Make room for the step: recover, remove leftovers, create the parent folders and an output folder, empty.
+
+    ``keep``: leave what an earlier run wrote under the temporary name; whoever runs the step decides about it.
+    """
     recover(output)
     with _explained(output):
-        _remove(output.partial)
+        if not keep:
+            _remove(output.partial)
         _make_folders(output.final.parent)
         if output.is_folder or output.keeps_name:
-            output.partial.mkdir()
+            output.partial.mkdir(exist_ok=keep)
 
 
 def discard(output: PendingOutput) -> None:
@@ -196,11 +201,14 @@ def publish(outputs: Iterable[PendingOutput]) -> tuple[Path, ...]:
     outputs = tuple(outputs)
     for output in outputs:
         with _explained(output):
-            (_sync_file_system if output.is_folder else _sync)(output.temporary)
+            (sync_file_system if output.is_folder else _sync)(output.temporary)
     for output in outputs:
         with _explained(output):
+            reach("before_rename")
             _replace(output)
+            reach("after_rename")
             _sync(output.final.parent)
+            reach("after_dirsync")
     strays: list[Path] = []
     for output in outputs:
         with _explained(output):
@@ -246,7 +254,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_file_system(folder: Path) -> None:
+def sync_file_system(folder: Path) -> None:
     """Make everything below ``folder`` durable: one call for its file system instead of one for each of many files."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

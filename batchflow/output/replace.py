@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from batchflow.errors import ResourceError
+from batchflow.output.files import explained, sync_folder
 
 
 def partial_path(path: Path) -> Path:
@@ -21,6 +19,7 @@ def replace_file(file: TextIO, partial: Path, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -31,12 +30,3 @@ def write_text(path: Path, text: str) -> None:
         with partial.open("w", encoding="ascii", newline="\n") as file:
             file.write(text)
             replace_file(file, partial, path)
-
-
-@contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` of the block into a ``ResourceError`` that names ``path``."""
-    try:
-        yield
-    except OSError as error:
-        raise ResourceError(f"cannot write {path}: {error.strerror}") from error

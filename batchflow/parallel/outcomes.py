@@ -13,8 +13,8 @@ from typing import Any, Literal
 from batchflow import _core
 from batchflow._core import Channel, Gather, Listing, Note
 from batchflow.errors import InternalError
-from batchflow.model import Dispatch, Failure, Shortfall
-from batchflow.output.failed import FailureLog
+from batchflow.model import Dispatch, Failure, FailureEntry, Shortfall
+from batchflow.output.failed import entry_of_failure, entry_of_shortfall
 from batchflow.parallel.feeder import Feeder
 from batchflow.plan import Lost, Plan
 from batchflow.pool.events import WorkerDied
@@ -54,13 +54,11 @@ class InitTrouble:
 class Outcomes:
     """Tells plan, gather, feeder and failure log what happened; they decide nothing together without it."""
 
-    def __init__(
-        self, plan: Plan, gather: Gather, feeder: Feeder, failures: FailureLog, listing: Listing, mini_batch_size: int
-    ) -> None:
+    def __init__(self, plan: Plan, gather: Gather, feeder: Feeder, listing: Listing, mini_batch_size: int) -> None:
         self._plan = plan
         self._gather = gather
         self._feeder = feeder
-        self._failures = failures
+        self._failures: list[FailureEntry] = []
         self._listing = listing
         self._mini_batch_size = mini_batch_size
         self._counted = gather.counts
@@ -87,8 +85,14 @@ class Outcomes:
             shortfall = Shortfall(index, attempt, returned, missing)
             self.first_shortfall = self.first_shortfall or shortfall
             self._plan.fell_short(shortfall)
-            self._failures.add_shortfall(shortfall, self.items(index))
+            start = index * self._mini_batch_size
+            self._failures.append(entry_of_shortfall(shortfall, start, self.item_count(index)))
         return True
+
+    def take_failures(self) -> list[FailureEntry]:
+        """What failed for good since the last call, for the journal."""
+        failures, self._failures = self._failures, []
+        return failures
 
     def read_note(self, note: Note, worker: int, pid: int) -> Literal["ready", "init_failed", "failed", "damaged"]:
         """Book one note of a worker; says what it was."""
@@ -133,7 +137,7 @@ class Outcomes:
                 continue
             if self.first_lost is None or index < self.first_lost.dispatch.mini_batch_index:
                 self.first_lost = lost  # the first of the input, whichever came first
-            self._failures.add_failure(failure, self.items(index))
+            self._failures.append(entry_of_failure(failure, index * self._mini_batch_size, self.item_count(index)))
             notes = self._gather.put(index, failure.dispatch.attempt, [])
             failures += [self._column_failure(note, failure.worker, failure.pid) for note in notes]
 

@@ -18,16 +18,13 @@ from batchflow.data import list_files
 from batchflow.data.partition import mini_batch_count
 from batchflow.errors import (
     EntryScriptError,
-    InternalError,
     InterruptedRunError,
     ResourceError,
     RunAbortedError,
 )
 from batchflow.model import Event, Notice, Receipt, StepProgress
-from batchflow.output.failed import FailureLog
-from batchflow.output.receipt import write_receipt
-from batchflow.output.segment import Segment
 from batchflow.parallel import messages
+from batchflow.parallel.books import Books
 from batchflow.parallel.feeder import Feeder
 from batchflow.parallel.outcomes import Outcomes, read, read_last
 from batchflow.parallel.setup import plan_policy, pool_limits, worker_spec
@@ -75,8 +72,7 @@ class _ParallelRun:
         self._told_s = float("-inf")
         self._logs: list[WorkerLog] = []
         self._pool: WorkerPool | None = None
-        self._failures = FailureLog(job.state_folder / "failed.jsonl")
-        self._segment = None if job.output_path is None else Segment(job.output_path)
+        self._books: Books | None = None
         self._damaged: set[int] = set()
         self._idle_deaths = 0
         self._zygote_deaths = 0
@@ -88,10 +84,11 @@ class _ParallelRun:
     def run(self) -> Receipt:
         job, settings = self._job, self._settings
         self._make_folders()
+        books = self._books = Books(job, self._clock, self._stop, self._notice)
         pool = self._pool = self._make_pool()
         pool.start()  # it imports the script while we list
         self._tell(0, 0, None, note="listing files")
-        listing = job.listing or list_files(job.patterns)
+        listing = self._listing = job.listing or list_files(job.patterns)
         self._phase("list")
         skipped = messages.skipped(listing.skipped_hidden, listing.skipped_special)
         if skipped:
@@ -104,16 +101,16 @@ class _ParallelRun:
             in_order=settings.order == "input", any_items=settings.items == "any", write_header=settings.header
         )
         self._feeder = Feeder(plan, self._gather, size)
-        self._outcomes = Outcomes(plan, self._gather, self._feeder, self._failures, listing, size)
-        if self._segment is not None:
-            self._segment.open()
+        self._outcomes = Outcomes(plan, self._gather, self._feeder, listing, size)
+        books.begin(listing.item_count)
+        books.follow(plan, self._gather, self._outcomes)
         pool.send_listing(listing)
         for number in range(min(pool.spec.worker_count, plan.mini_batch_count)):
             pool.start_worker(number)
         self._work(pool, listing)
         self._phase("dispatch")
         self._shut_down(pool)
-        return self._finish(listing)
+        return self._finish(books, listing)
 
     def _work(self, pool: WorkerPool, listing: Listing) -> None:
         """Until every mini-batch has succeeded or failed."""
@@ -142,13 +139,12 @@ class _ParallelRun:
         for slot in pool.slots:
             if slot.asked_for and slot.channel.generation not in self._damaged:
                 self._read(slot, pool)
-        if self._outcomes.settle():
+        self._commit()
+
+    def _commit(self, *, at_once: bool = False) -> None:
+        is_idle = not any(slot.asked_for and slot.channel.in_flight for slot in self._slots)
+        if self._books is not None and self._books.commit(self._worker_deaths, at_once=at_once or is_idle):
             self._idle_deaths = self._zygote_deaths = 0
-            view = self._gather.output()
-            if self._segment is not None and len(view):
-                self._segment.append(view)
-            view.release()
-            self._gather.clear()
 
     def _read(self, slot: Slot, pool: WorkerPool) -> None:
         kinds = read(self._outcomes, self._gather, slot.channel, slot.number, slot.pid)
@@ -245,6 +241,7 @@ class _ParallelRun:
             return
         if self._stop.level == StopLevel.DRAIN:
             self._drain(pool)
+        self._commit(at_once=True)
         raise InterruptedRunError(
             f"stopped with {self._plan.succeeded_item_count:,} of {self._plan.item_count:,} items done",
             signal_number=self._stop.signal_number,
@@ -265,7 +262,9 @@ class _ParallelRun:
 
     def _abort(self, pool: WorkerPool, reason: str) -> NoReturn:
         self._drain(pool)
-        self._failures.close()
+        self._commit(at_once=True)
+        if self._books is not None:
+            self._books.write_failed(self._listing)
         raise RunAbortedError(
             messages.aborted(reason, self._outcomes, self._job.state_folder / "failed.jsonl"),
             hint="raise the threshold or fix the cause, then run the same command again",
@@ -289,54 +288,36 @@ class _ParallelRun:
         if left:
             self._notice(f"shutdown() took longer than {watch.elapsed_s:.3g} s in {left} workers, which were killed")
 
-    def _finish(self, listing: Listing) -> Receipt:
-        self._failures.close()
-        if self._segment is not None:
-            self._segment.finish()
-        plan, counts, job = self._plan, self._gather.counts, self._job
+    def _finish(self, books: Books, listing: Listing) -> Receipt:
+        books.write_failed(listing)
+        if self._settings.order == "input":
+            books.committer.put_in_order()
         self._phase("finish")
-        receipt = Receipt(
-            step=job.step,
-            run_id=job.run_id,
-            items_in=listing.item_count,
-            succeeded=plan.succeeded_item_count,
-            failed=plan.failed_item_count,
-            mini_batches=plan.mini_batch_count,
-            failed_mini_batches=plan.failed_mini_batch_count,
-            rows_out=counts.rows if self._segment is not None else 0,
-            surplus=counts.surplus,
-            output=job.output_name,
-            output_size=0 if self._segment is None else self._segment.size,
-            output_checksum="" if self._segment is None else self._segment.checksum,
-            workers=min(job.workers, plan.mini_batch_count),
+        receipt = books.receipt(
+            listing,
+            workers=min(self._job.workers, self._plan.mini_batch_count),
             elapsed_s=self._clock.monotonic() - self._started_s,
-            attempts=plan.attempts,
-            worker_deaths=self._worker_deaths,
-            details={
-                "timings": self._timings,
-                "skipped_hidden": listing.skipped_hidden,
-                "skipped_special": listing.skipped_special,
-            },
+            timings=self._timings,
         )
-        if not receipt.balances():
-            raise InternalError(f"the receipt does not balance: {receipt}")
         if receipt.surplus:
             self._notice(messages.surplus(receipt.surplus))
-        write_receipt(job.state_folder / "receipt.json", receipt)
-        self._tell(plan.succeeded_item_count, plan.failed_item_count, plan.item_count)
-        return receipt
+        self._tell(receipt.succeeded, receipt.failed, receipt.items_in)
+        return books.finish(receipt)
 
     def close(self) -> None:
         if self._pool is not None:
             self._pool.close()
-        if self._segment is not None:
-            self._segment.close()
-        self._failures.close()
+        if self._books is not None:
+            self._books.close()
         for log in self._logs:
             log.close()
         shutil.rmtree(self._job.state_folder / "scratch", ignore_errors=True)
 
     # Small things
+
+    @property
+    def _slots(self) -> list[Slot]:
+        return [] if self._pool is None else self._pool.slots
 
     def _make_folders(self) -> None:
         logs = self._job.state_folder / "logs"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from batchflow._core import Listing
 from batchflow.workflow.values import ParallelSettings
@@ -35,3 +37,13 @@ class ParallelJob:
     """CPUs that the workers share: each may use cores ÷ workers threads."""
     listing: Listing | None = None
     """What ``patterns`` match, if somebody has looked already."""
+    signature: Mapping[str, Any] = field(default_factory=dict)
+    """What the step is made from, for the journal."""
+    resumes: bool = False
+    """Go on with what the journal in ``state_folder`` says; else begin anew, whatever is there."""
+    reopens: bool = False
+    """Have what failed done again, too."""
+    copies: tuple[tuple[Path, Path], ...] = ()
+    """Published outputs that are reopened, and their temporary paths."""
+    is_published: bool = False
+    """All is done and the output has its name already: nothing but the receipt is wanted."""

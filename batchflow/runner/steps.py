@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from batchflow.journal.state_folder import make_state_folder
 from batchflow.model import Event, Receipt
 from batchflow.output.publish import PendingOutput
 from batchflow.parallel.values import ParallelJob
+from batchflow.runner.parallel_steps import Beginning, rows_path
 from batchflow.runner.process import CommandEnd, read_tail, run_command
 from batchflow.worker import call_child
 from batchflow.workflow.references import render
@@ -52,6 +53,9 @@ class StepJob:
     run_parallel: RunParallel
     listing: Listing | None = None
     """Of the input that a parallel step splits, as it was signed."""
+    signature: Mapping[str, Any] = field(default_factory=dict)
+    beginning: Beginning = field(default_factory=Beginning)
+    """With what a parallel step begins."""
 
     @property
     def state_folder(self) -> Path:
@@ -166,14 +170,9 @@ def _call_error(step: Step, end: CommandEnd, report: Mapping[str, Any], log_path
 
 def _run_parallel(job: StepJob, settings: ParallelSettings) -> Receipt:
     step = job.step
-    rows = None if settings.append_row_to is None else job.outputs[settings.append_row_to]
     folder = next((one for one in job.outputs.values() if one.is_folder), None)
-    path = final = None
-    if rows is not None:
-        path, final = rows.temporary, rows.final
-        if rows.is_folder:
-            name = settings.append_row_file_name or "parallel_run_step.txt"
-            path, final = path / name, final / name
+    final = rows_path(settings, job.outputs, final=True)
+    resumption = job.beginning.resumption
     receipt = job.run_parallel(
         ParallelJob(
             step=step.name,
@@ -184,11 +183,16 @@ def _run_parallel(job: StepJob, settings: ParallelSettings) -> Receipt:
             listing=job.listing,
             folder=job.workflow.folder,
             state_folder=job.state_folder,
-            output_path=path,
+            output_path=rows_path(settings, job.outputs, final=False),
             output_name=None if final is None else str(final),
             output_folder=None if folder is None else folder.temporary,
             workers=settings.workers or job.cores,
             cores=job.cores,
+            signature=job.signature,
+            resumes=resumption.resumes,
+            reopens=resumption.reopens,
+            copies=job.beginning.copies,
+            is_published=job.beginning.is_published,
         ),
         on_event=job.on_event,
         stop=job.stop,

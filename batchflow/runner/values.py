@@ -26,6 +26,12 @@ class RunOptions:
     """``-F``: the targets and everything they depend on run again."""
     keep_going: bool = False
     """``-k``: after a failure go on with the steps that do not depend on the failed one."""
+    retry: bool = False
+    """``batchflow retry``: what failed in a parallel step, and only that, is tried again."""
+    accept_changes: bool = False
+    """An interrupted step goes on although its code or settings have changed since."""
+    restart: bool = False
+    """What interrupted steps have done is dropped, also where it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Reason:
     kinds: ``never_run``, ``forced``, ``failed_before``, ``interrupted_before`` (stopped or killed while it ran),
     ``running`` (by another process, just now), ``output_missing``, ``output_changed``, ``input_changed``,
     ``parameter_changed``, ``code_changed``, ``setting_changed``, ``upstream`` (a step it depends on will run),
-    ``no_reuse``, ``threshold`` (more failed in the past success than is tolerated now).
+    ``no_reuse``, ``threshold`` (more failed in the past success than is tolerated now), ``retry`` (items that failed).
     """
 
     kind: str
@@ -64,6 +70,8 @@ class StepPlan:
 
     step: str
     reasons: tuple[Reason, ...]
+    note: str = ""
+    """What becomes of the work of an interrupted run, in words."""
 
     @property
     def stale(self) -> bool:

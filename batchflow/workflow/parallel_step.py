@@ -96,6 +96,7 @@ class _Reader:
             arguments=tuple(shape.arguments),
             environment_variables=MappingProxyType(dict(shape.environment_variables)),
             logging_level=shape.logging_level,
+            durability=shape.durability,
             allow_reuse=shape.allow_reuse,
             max_result_size=shape.max_result_size,
             gpus_per_worker=shape.gpus_per_worker,

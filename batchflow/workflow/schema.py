@@ -202,7 +202,9 @@ class ParallelShape(Shape):
         "INFO", description="Level of the log of the step."
     )
     allow_reuse: Flag = Field(True, description="false: run the step every time.")
-    durability: Literal["full"] = Field("full", description="What a power loss may undo: nothing.")
+    durability: Annotated[Literal["full", "process"], Referable()] = Field(
+        "full", description="full: nothing done is lost, whatever happens; process: a power loss may undo the tail."
+    )
     max_result_size: Size = Field(256 * 1024 * 1024, description="For one mini-batch; above it the attempt has failed.")
     gpus_per_worker: Annotated[int, Field(ge=0, le=64), Referable()] = Field(0, description="GPUs for each worker.")
     failed_to: str | None = Field(None, description="The output that takes a copy of failed.jsonl.")

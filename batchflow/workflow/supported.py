@@ -57,8 +57,6 @@ def _unsupported_values(parallel: Tree) -> dict[str, str]:
     nodes, size = parallel.get("nodes"), parallel.get("mini_batch_size")
     if isinstance(nodes, int) and nodes > 1:
         found["nodes"] = "more than one node is"
-    if parallel.get("durability") == "process":
-        found["durability"] = '`durability = "process"` is'
     if parallel.get("output_format") in ("parquet", "arrow"):
         found["output_format"] = f"the output format {parallel['output_format']} is"
     if isinstance(parallel.get("over"), list):

@@ -24,6 +24,7 @@ LAYERS = {
     "control": 0,
     "redaction": 0,
     "private": 0,
+    "failpoints": 0,
     "_core": 0,
     "model": 1,
     "text": 1,
@@ -49,7 +50,7 @@ PICKLING = tuple(f"batchflow/parallel/{name}.py" for name in ("calls", "executor
 PICKLING += tuple(f"batchflow/worker/{name}.py" for name in ("calls", "travel", "user_code"))
 FORKING = ("batchflow/worker/zygote.py", "batchflow/worker/guard.py")
 """Programs of one thread that were exec'd for the purpose."""
-KILLING = (*FORKING, "batchflow/worker/lifeline.py")
+KILLING = (*FORKING, "batchflow/worker/lifeline.py", "batchflow/failpoints.py")
 """A process that kills itself, its own unreaped child, or the group of one; everything else uses a pidfd."""
 
 PICKLES = {"pickle", "cloudpickle", "marshal", "shelve", "dill"}

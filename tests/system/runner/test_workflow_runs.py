@@ -19,6 +19,7 @@ from batchflow.runner import last_status, plan_workflow, run_history, run_workfl
 from batchflow.runner.values import RunOptions, RunRecord
 
 
+@pytest.mark.fault("L8")
 def test_a_workflow_makes_its_outputs_and_then_there_is_nothing_to_do(tmp_path: Path) -> None:
     events: list[Event] = []
     workflow = make_flow(tmp_path).build()
@@ -45,6 +46,7 @@ def test_a_workflow_makes_its_outputs_and_then_there_is_nothing_to_do(tmp_path: 
     assert again.run_id > record.run_id or again.run_id[:15] == record.run_id[:15]
 
 
+@pytest.mark.fault("E13")
 def test_planning_and_status_leave_no_trace(tmp_path: Path) -> None:
     workflow = make_flow(tmp_path).build()
     assert plan(workflow) == {"prepare": ["never_run"], "evaluate": ["never_run", "upstream prepare"]}
@@ -198,6 +200,7 @@ def test_files_that_a_command_makes_do_not_make_it_stale(tmp_path: Path) -> None
     assert plan(workflow) == {"make": ["code_changed old.log"]}
 
 
+@pytest.mark.fault("F13")
 def test_an_output_that_exists_and_is_not_ours_is_not_replaced(tmp_path: Path) -> None:
     workflow = make_flow(tmp_path).build()
     (tmp_path / "build").mkdir()
@@ -244,13 +247,14 @@ def test_a_parameter_value_cannot_hide_in_the_records(tmp_path: Path) -> None:
     assert [one.params for one in run_history(flow.build())] == [{"limit": 3}]
 
 
+@pytest.mark.fault("F16")
 def test_damaged_records_are_refused_in_words_and_moved_away_they_are_forgotten(tmp_path: Path) -> None:
     workflow = make_flow(tmp_path).build()
     run(workflow)
     records = workflow.state_folder / "records.db"
     records.write_bytes(b"garbage" * 1000)
     for look in (run, plan, last_status):
-        with pytest.raises(JournalError, match="the records are damaged, path=") as caught:
+        with pytest.raises(JournalError, match="the file of records is damaged, path=") as caught:
             look(workflow)
         assert "move" in (caught.value.hint or "")
     records.unlink()

@@ -9,9 +9,14 @@ import pytest
 
 from batchflow.errors import ResourceError
 from batchflow.model import Dispatch, Failure, Shortfall
-from batchflow.output.failed import FailureLog
+from batchflow.output.failed import entry_of_failure, entry_of_shortfall, write_failures
 
 FAILURE = Failure(Dispatch(3, 2), "exception", "ValueError", "bad \udce9", traceback="Traceback\n  …", worker=1, pid=77)
+NAMES = ["/data/a.png", os.fsdecode(b"x\xe9\n.png"), "/data/b.png"]
+
+
+def names(start, stop):
+    return NAMES[start:stop]
 
 
 def entries(path):
@@ -20,13 +25,8 @@ def entries(path):
 
 def test_one_object_for_each_failed_item(tmp_path):
     path = tmp_path / "steps" / "score" / "failed.jsonl"
-    odd = os.fsdecode(b"x\xe9\n.png")
-    with FailureLog(path) as log:
-        log.add_failure(FAILURE, ["/data/a.png", odd])
-        died = Failure(Dispatch(4, 1), "died", "WorkerDiedError", "", signal=9, worker=0, pid=78, output_tail="bye\n")
-        log.add_failure(died, ["/data/b.png"])
-        assert log.item_count == 3
-        assert not path.exists()
+    died = Failure(Dispatch(4, 1), "died", "WorkerDiedError", "", signal=9, worker=0, pid=78, output_tail="bye\n")
+    write_failures(path, [entry_of_failure(FAILURE, 0, 2), entry_of_failure(died, 2, 1)], names)
     first, second, third = entries(path)
     assert first == {
         "kind": "exception",
@@ -48,9 +48,8 @@ def test_one_object_for_each_failed_item(tmp_path):
 
 def test_one_object_for_each_shortfall(tmp_path):
     path = tmp_path / "failed.jsonl"
-    with FailureLog(path) as log:
-        log.add_shortfall(Shortfall(5, 1, returned_count=1, missing_count=2), ["a", "b", "c"])
-        assert log.item_count == 2
+    shortfall = Shortfall(5, 1, returned_count=1, missing_count=2)
+    write_failures(path, [entry_of_shortfall(shortfall, 0, 3)], lambda start, stop: ["a", "b", "c"][start:stop])
     assert entries(path) == [
         {
             "kind": "shortfall",
@@ -66,28 +65,24 @@ def test_one_object_for_each_shortfall(tmp_path):
 def test_a_run_without_failures_replaces_the_old_file_by_an_empty_one(tmp_path):
     path = tmp_path / "failed.jsonl"
     path.write_text("old\n")
-    log = FailureLog(path)
-    assert path.read_text() == "old\n"
-    log.close()
-    log.close()
+    write_failures(path, [], names)
     assert path.read_text() == ""
     assert os.listdir(tmp_path) == ["failed.jsonl"]
 
 
-def test_what_is_known_is_published_when_the_run_ends_with_an_error(tmp_path):
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "failed.jsonl"
-    with pytest.raises(KeyError, match="the run"), FailureLog(path) as log:
-        log.add_failure(FAILURE, ["a"])
+    path.write_text("old\n")
+
+    def broken(start, stop):
         raise KeyError("the run")
-    assert len(entries(path)) == 1
+
+    with pytest.raises(KeyError, match="the run"):
+        write_failures(path, [entry_of_failure(FAILURE, 0, 2)], broken)
+    assert path.read_text() == "old\n"
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(ResourceError, match=r"cannot write .*/file/failed.jsonl: (Not a directory|File exists)"):
-        FailureLog(tmp_path / "file" / "failed.jsonl")
-    path = tmp_path / "failed.jsonl"
-    path.mkdir()
-    log = FailureLog(path)
-    with pytest.raises(ResourceError, match=r"cannot write .*/failed.jsonl: Is a directory"):
-        log.close()
+    (tmp_path / "failed.jsonl").mkdir()
+    with pytest.raises(ResourceError, match=r"cannot write .*failed\.jsonl"):
+        write_failures(tmp_path / "failed.jsonl", [], names)

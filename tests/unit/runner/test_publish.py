@@ -237,7 +237,7 @@ def test_a_crash_at_any_operation_leaves_the_old_output_or_the_new_one(
 
     with monkeypatch.context() as patch:
         patch.setattr(publishing, "exchange", counted(exchange if kernel_can else lambda first, second: False))
-        for name in ("_sync", "_sync_file_system", "_remove"):
+        for name in ("_sync", "sync_file_system", "_remove"):
             patch.setattr(publishing, name, counted(getattr(publishing, name)))
         patch.setattr(Path, "rename", counted(Path.rename))
         try:

@@ -1,0 +1,367 @@
+"""The journal of one parallel step: which items are done, and where their rows lie in the output.
+
+```
+state     one row: what the step is made from, how far it is, the running totals
+extents   consecutive items whose rows lie in consecutive bytes of the output
+failures  items that failed, as ``failed.jsonl`` tells them; and mini-batches that fell short (kind "shortfall")
+```
+
+One file for each step, nothing in it for a single item that went well.  ``commit`` is called when the bytes are
+durable, and nothing counts as done before it returns.  Writes only its own file; never looks into the output.
+
+Invariants: extents and failures (but shortfalls, which lie in an extent) are disjoint ranges of items; the extents'
+sums are those of the state, so that a flipped bit is noticed; all changes of one call are durable, or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, NamedTuple
+
+from batchflow._core import Extent
+from batchflow.errors import InternalError
+from batchflow.journal.database import Database, Kind, pack
+from batchflow.model import FailureEntry
+
+JOURNAL_NAME = "journal.db"
+_COLUMNS = "first_item, item_count, offset, size, checksum, returned, missing, attempt, mini_batch_count"
+_KIND = Kind(
+    title="the journal of the step",
+    application_id=0x62666C6A,  # "bflj"
+    version=1,
+    schema=(
+        "CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL)",
+        "CREATE TABLE extents (first_item INTEGER PRIMARY KEY, item_count INTEGER NOT NULL, offset INTEGER NOT NULL,"
+        " size INTEGER NOT NULL, checksum INTEGER NOT NULL, returned INTEGER NOT NULL, missing INTEGER NOT NULL,"
+        " attempt INTEGER NOT NULL, mini_batch_count INTEGER NOT NULL, commit_number INTEGER NOT NULL)",
+        "CREATE TABLE failures (first_item INTEGER PRIMARY KEY, item_count INTEGER NOT NULL, kind TEXT NOT NULL,"
+        " entry TEXT NOT NULL)",
+    ),
+    cure="nothing was changed; `batchflow run --restart` drops what is in it and runs the step from the beginning",
+)
+_SUMS = (
+    "SELECT count(*), total_first, total_items, total_size, total_checksum, total_returned, total_missing FROM (SELECT"
+    " count(*), coalesce(sum(first_item), 0) AS total_first, coalesce(sum(item_count), 0) AS total_items,"
+    " coalesce(sum(size), 0) AS total_size, coalesce(sum(checksum), 0) AS total_checksum,"
+    " coalesce(sum(returned), 0) AS total_returned, coalesce(sum(missing), 0) AS total_missing FROM extents)"
+)
+_DONE = (
+    "SELECT first_item, first_item + item_count AS stop FROM extents"
+    " UNION ALL SELECT first_item, first_item + item_count FROM failures WHERE kind != 'shortfall'"
+)
+
+
+class Sums(NamedTuple):
+    """Of the extents' columns: what the table must add up to."""
+
+    first_items: int = 0
+    items: int = 0
+    size: int = 0
+    checksums: int = 0
+    returned: int = 0
+    missing: int = 0
+
+    def plus(self, extents: Iterable[Extent], sign: int = 1) -> Sums:
+        values = list(self)
+        for one in extents:
+            row = (one.first_item, one.item_count, one.size, one.checksum, one.returned, one.missing)
+            values = [value + sign * more for value, more in zip(values, row, strict=True)]
+        return Sums(*values)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the step has decided, over all its runs."""
+
+    succeeded: int = 0
+    failed: int = 0
+    mini_batches: int = 0
+    failed_mini_batches: int = 0
+    rows: int = 0
+    surplus: int = 0
+    attempts: int = 0
+    worker_deaths: int = 0
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a step is.  ``phase``: ``running``; ``ordered`` (the output has been copied into input order);
+    ``finished`` (complete and durable under its temporary name, or published)."""
+
+    run_id: str
+    """Of the run that last worked on it."""
+    step: str
+    item_count: int
+    signature: Mapping[str, Any]
+    """What the step is made from, see ``runner.signature``."""
+    mini_batch_size: int
+    durability: Literal["full", "process"] = "full"
+    phase: Literal["running", "ordered", "finished"] = "running"
+    boot_id: str = ""
+    file_id: int = 0
+    """Inode of the output file, or of the output folder where there is no file; 0 before it exists."""
+    is_suspect: bool = False
+    """A write or a sync failed: check every byte before going on."""
+    committed_size: int = 0
+    checksum: int = 0
+    """CRC-32C of the committed bytes of the output."""
+    header_size: int = 0
+    columns: str = ""
+    """The line that names the columns, ``latin-1`` of its bytes."""
+    commit_number: int = 0
+    next_number: int = 0
+    """The first mini-batch number that nobody has used."""
+    work_s: float = 0.0
+    """How long the work took that is committed."""
+    totals: Totals = field(default_factory=Totals)
+    sums: Sums = field(default_factory=Sums)
+    extent_count: int = 0
+    receipt: Mapping[str, Any] | None = None
+    """Once it is finished."""
+
+
+class Journal:
+    """An open ``journal.db``; made by ``open_for_run`` or ``open_for_reading``, a context manager that closes it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._state = self._read_state()
+
+    @classmethod
+    def open_for_run(cls, folder: Path, *, durability: Literal["full", "process"] = "full") -> Journal:
+        """Open, and create if needed, the journal in a step's folder; the caller holds the workflow's lock.
+
+        Raises ``JournalError`` if it is damaged, foreign, or of a newer version.
+        """
+        synchronous: Literal["FULL", "NORMAL"] = "FULL" if durability == "full" else "NORMAL"
+        return cls(Database.open_for_writing(folder / JOURNAL_NAME, _KIND, synchronous=synchronous))
+
+    @classmethod
+    def open_for_reading(cls, folder: Path) -> Journal | None:
+        """Open what is there without creating or locking anything; None if there is nothing."""
+        database = Database.open_for_reading(folder / JOURNAL_NAME, _KIND)
+        return None if database is None else cls(database)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Reading
+
+    @property
+    def path(self) -> Path:
+        return self._database.path
+
+    @property
+    def state(self) -> State | None:
+        """None in a journal that nothing was begun in."""
+        return self._state
+
+    def check(self) -> None:
+        """Raise ``JournalError`` unless the tables agree with the state: every item at most once, every sum right."""
+        state = self._begun()
+        found = self._database.read(_SUMS)[0] if state.extent_count else (0, *Sums())
+        (extent_count,) = self._database.read("SELECT count(*) FROM extents")[0]
+        if extent_count != state.extent_count or Sums(*found[1:]) != state.sums:
+            raise self._database.damaged("the extents do not add up")
+        overlapping = self._database.read(
+            f"SELECT stop FROM (SELECT stop, lead(first_item) OVER (ORDER BY first_item) AS next FROM ({_DONE}))"
+            " WHERE next < stop LIMIT 1"
+        )
+        outside = self._database.read(
+            f"SELECT 1 FROM ({_DONE}) WHERE first_item < 0 OR stop <= first_item OR stop > ? LIMIT 1",
+            (state.item_count,),
+        )
+        if overlapping or outside:
+            raise self._database.damaged("an item is in it twice or is none of the input")
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """The items still to do: ascending, disjoint, half-open ranges."""
+        state = self._begun()
+        rows = self._database.read(
+            "SELECT stop, next FROM (SELECT stop, lead(first_item, 1, :count) OVER (ORDER BY first_item) AS next"
+            f" FROM (SELECT -1 AS first_item, 0 AS stop UNION ALL {_DONE})) WHERE next > stop",
+            (state.item_count,),
+        )
+        return [(start, stop) for start, stop in rows]
+
+    def extents(self, *, by: Literal["first_item", "offset"] = "first_item", since_commit: int = 0) -> Iterator[Extent]:
+        """The extents with rows in order of items or of bytes, those of commit ``since_commit`` and later."""
+        rows = self._database.iterate(
+            f"SELECT {_COLUMNS} FROM extents WHERE commit_number >= ? AND size > 0 ORDER BY {by}", (since_commit,)
+        )
+        return (Extent(*row) for row in rows)
+
+    def is_in_order(self) -> bool:
+        """Whether the rows lie in the order of the items, one behind the other, with nothing between them."""
+        state = self._begun()
+        rows = self._database.read(
+            "SELECT 1 FROM (SELECT offset, coalesce(lag(offset + size) OVER (ORDER BY first_item), ?) AS expected"
+            " FROM extents WHERE size > 0) WHERE offset != expected LIMIT 1",
+            (state.header_size,),
+        )
+        return not rows and state.header_size + state.sums.size == state.committed_size
+
+    def failures(self) -> Iterator[FailureEntry]:
+        """What failed, in order of items."""
+        rows = self._database.iterate("SELECT first_item, item_count, kind, entry FROM failures ORDER BY first_item")
+        return (FailureEntry(first, count, kind, self._database.unpack(entry)) for first, count, kind, entry in rows)
+
+    def failed_item_count(self) -> int:
+        """Items in failures, and those missing in shortfalls."""
+        ((count,),) = self._database.read("SELECT coalesce(sum(item_count), 0) FROM failures WHERE kind != 'shortfall'")
+        return int(count) + self._begun().sums.missing
+
+    # Writing
+
+    def begin(self, state: State) -> None:
+        """Forget everything and begin anew."""
+        with self._database.transaction():
+            self._database.execute("DELETE FROM extents")
+            self._database.execute("DELETE FROM failures")
+            self._put(state)
+        self._state = state
+
+    def commit(self, extents: Sequence[Extent], failures: Sequence[FailureEntry], state: State) -> None:
+        """Add what was done since the last commit, all or nothing.
+
+        ``state``: ``committed_size``, ``checksum`` and the like as they are from now on; what extents and failures add
+        up to (items, rows) is counted here.  Offsets are those in the output file.
+        """
+        before = self._begun()
+        state = replace(
+            state,
+            commit_number=before.commit_number + 1,
+            sums=before.sums.plus(extents),
+            extent_count=before.extent_count + len(extents),
+            totals=replace(
+                state.totals,
+                succeeded=before.totals.succeeded + sum(one.item_count - one.missing for one in extents),
+                failed=before.totals.failed
+                + sum(one.missing for one in extents)
+                + sum(one.item_count for one in failures if one.kind != "shortfall"),
+                rows=before.totals.rows + sum(one.returned for one in extents),
+            ),
+        )
+        expected = before.committed_size + state.header_size - before.header_size
+        for one in extents:  # P3: they tile what is appended
+            if one.size and one.offset != expected:
+                raise InternalError(f"an extent does not follow the last one, offset={one.offset}, expected={expected}")
+            expected += one.size
+        if expected != state.committed_size:
+            raise InternalError(f"extents end at {expected}, the committed bytes at {state.committed_size}")
+        with self._database.transaction():
+            self._database.execute_many(
+                f"INSERT INTO extents ({_COLUMNS}, commit_number) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(*one, state.commit_number) for one in extents],
+            )
+            self._insert_failures(failures)
+            self._put(state)
+        self._state = state
+
+    def update(self, state: State) -> None:
+        """Change nothing but the state."""
+        with self._database.transaction():
+            self._put(state)
+        self._state = state
+
+    def set_ordered(self, state: State) -> None:
+        """The output has been copied into input order: its extents lie one behind the other now."""
+        with self._database.transaction():
+            self._database.execute(
+                "UPDATE extents SET offset = moved.offset FROM (SELECT first_item, ? + sum(size) OVER"
+                " (ORDER BY first_item ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) - size AS offset FROM extents)"
+                " AS moved WHERE extents.first_item = moved.first_item",
+                (state.header_size,),
+            )
+            self._put(state)
+        self._state = state
+
+    def reopen(self, state: State) -> None:
+        """Have everything that failed, and every mini-batch that fell short, done again."""
+        before = self._begun()
+        short = [Extent(*row) for row in self._database.read(f"SELECT {_COLUMNS} FROM extents WHERE missing > 0")]
+        totals = state.totals
+        state = replace(
+            state,
+            sums=before.sums.plus(short, sign=-1),
+            extent_count=before.extent_count - len(short),
+            totals=replace(
+                totals,
+                succeeded=totals.succeeded - sum(one.item_count - one.missing for one in short),
+                failed=0,
+                rows=totals.rows - sum(one.returned for one in short),
+                mini_batches=totals.mini_batches - totals.failed_mini_batches,
+                failed_mini_batches=0,
+            ),
+        )
+        with self._database.transaction():
+            self._database.execute("DELETE FROM extents WHERE missing > 0")
+            self._database.execute("DELETE FROM failures")
+            self._put(state)
+        self._state = state
+
+    def cut(self, state: State) -> None:
+        """Forget the extents that end beyond ``state.committed_size``: their bytes were lost with the power."""
+        lost = [
+            Extent(*row)
+            for row in self._database.read(
+                f"SELECT {_COLUMNS} FROM extents WHERE size > 0 AND offset + size > ?", (state.committed_size,)
+            )
+        ]
+        before = self._begun()
+        totals = state.totals
+        state = replace(
+            state,
+            sums=before.sums.plus(lost, sign=-1),
+            extent_count=before.extent_count - len(lost),
+            totals=replace(
+                totals,
+                succeeded=totals.succeeded - sum(one.item_count - one.missing for one in lost),
+                failed=totals.failed - sum(one.missing for one in lost),
+                rows=totals.rows - sum(one.returned for one in lost),
+                mini_batches=totals.mini_batches - sum(one.mini_batch_count for one in lost),
+            ),
+        )
+        with self._database.transaction():
+            self._database.execute_many(
+                "DELETE FROM failures WHERE kind = 'shortfall' AND first_item = ?",
+                [(one.first_item,) for one in lost],
+            )
+            self._database.execute_many("DELETE FROM extents WHERE first_item = ?", [(one.first_item,) for one in lost])
+            self._put(state)
+        self._state = state
+
+    def _insert_failures(self, failures: Sequence[FailureEntry]) -> None:
+        self._database.execute_many(
+            "INSERT INTO failures (first_item, item_count, kind, entry) VALUES (?, ?, ?, ?)",
+            [(one.first_item, one.item_count, one.kind, pack(dict(one.entry))) for one in failures],
+        )
+
+    def _put(self, state: State) -> None:
+        self._database.execute(
+            "INSERT INTO state (id, state) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state",
+            (pack(asdict(state)),),
+        )
+
+    def _read_state(self) -> State | None:
+        rows = self._database.read("SELECT state FROM state")
+        if not rows:
+            return None
+        values = self._database.unpack(rows[0][0])
+        return State(**values | {"totals": Totals(**values["totals"]), "sums": Sums(*values["sums"])})
+
+    def _begun(self) -> State:
+        if self._state is None:
+            raise InternalError(f"nothing was begun in the journal, path={self.path}")
+        return self._state

@@ -1,0 +1,222 @@
+"""One SQLite file of ours: opened with care, checked before it is believed, its errors told in our words.
+
+Values that have parts are kept as JSON with a checksum before them (``pack``), so that a damaged value is noticed even
+where the page that holds it still looks sound.
+
+Invariant: a file that is damaged, foreign or of a newer version is refused and left as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from batchflow.errors import ROOM_HINT, JournalError, NoRoomError, RefusedError, ResourceError
+from batchflow.journal.state_folder import make_state_folder, open_private_file
+
+_MAGIC = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a file is: its name in messages, its mark in the header, its version, its tables, and the cure of damage."""
+
+    title: str
+    application_id: int
+    version: int
+    schema: tuple[str, ...]
+    cure: str
+    """What to do when it is damaged; ``{path}`` is the file."""
+
+
+class Database:
+    """An open file of a ``Kind``; made by ``open_for_writing`` or ``open_for_reading``."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, kind: Kind) -> None:
+        self._connection = connection
+        self.path = path
+        self._kind = kind
+
+    @classmethod
+    def open_for_writing(cls, path: Path, kind: Kind, *, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> Database:
+        """Open, and create if needed, in write-ahead mode; the caller sees to it that nobody else writes.
+
+        Raises ``JournalError`` if the file is damaged, foreign, or of a newer version.
+        """
+        make_state_folder(path.parent)
+        os.close(open_private_file(path, os.O_RDWR))
+        _check_header(path, kind)
+        with _translated(path, kind):
+            connection = _connect(path, path.as_uri())
+            try:
+                if _check(connection, path, kind) == 0:
+                    _create(connection, kind)
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute(f"PRAGMA synchronous = {synchronous}")
+                _check_pages(connection, path, kind)
+            except BaseException:
+                connection.close()
+                raise
+        return cls(connection, path, kind)
+
+    @classmethod
+    def open_for_reading(cls, path: Path, kind: Kind) -> Database | None:
+        """Open what is there without creating or locking anything; None if nothing is recorded.
+
+        Raises ``JournalError`` as ``open_for_writing`` does.
+        """
+        if not path.is_file() or path.stat().st_size == 0:
+            return None
+        _check_header(path, kind)
+        # With no write-ahead log nobody writes, and the file can be read as it lies; SQLite would otherwise create
+        # a log and its index merely to look.
+        log = path.with_name(path.name + "-wal")
+        mode = "mode=ro" if log.exists() else "mode=ro&immutable=1"
+        with _translated(path, kind):
+            connection = _connect(path, f"{path.as_uri()}?{mode}")
+            try:
+                version = _check(connection, path, kind)
+            except BaseException:
+                connection.close()
+                raise
+        if version == 0:
+            connection.close()
+            return None
+        return cls(connection, path, kind)
+
+    def close(self) -> None:
+        """Fold the log into the file and close it."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    def execute(self, statement: str, values: tuple[Any, ...] = ()) -> None:
+        with _translated(self.path, self._kind):
+            self._connection.execute(statement, values)
+
+    def execute_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        with _translated(self.path, self._kind):
+            self._connection.executemany(statement, rows)
+
+    def read(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with _translated(self.path, self._kind):
+            return self._connection.execute(statement, values).fetchall()
+
+    def iterate(self, statement: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows one after another, for results that may be long."""
+        with _translated(self.path, self._kind):
+            yield from self._connection.execute(statement, values)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of the block or nothing of it."""
+        with _translated(self.path, self._kind):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):  # a failed COMMIT may have rolled back by itself
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def unpack(self, text: object) -> dict[str, Any]:
+        """What ``pack`` made into text; raises ``JournalError`` if it is damaged."""
+        checksum, _, body = str(text).partition(" ")
+        if checksum != _checksum(body):
+            raise self.damaged("the checksum of a value in it is wrong")
+        value: dict[str, Any] = json.loads(body)
+        return value
+
+    def damaged(self, what: str) -> JournalError:
+        return _damaged(self.path, self._kind, what)
+
+
+def pack(value: object) -> str:
+    """JSON with its checksum before it."""
+    # ASCII only: a name that is not UTF-8 holds surrogates, which SQLite's text would refuse.
+    body = json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return f"{_checksum(body)} {body}"
+
+
+def _checksum(body: str) -> str:
+    return f"{zlib.crc32(body.encode(errors='surrogatepass')):08x}"
+
+
+def _connect(path: Path, uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _create(connection: sqlite3.Connection, kind: Kind) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in kind.schema:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {kind.application_id}")
+    connection.execute(f"PRAGMA user_version = {kind.version}")
+    connection.execute("COMMIT")
+
+
+def _check_header(path: Path, kind: Kind) -> None:
+    """Refuse what SQLite would take for an empty database and overwrite."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(len(_MAGIC))
+    except OSError as error:
+        raise ResourceError(f"{kind.title} cannot be read, path={path}: {error.strerror}") from error
+    if header not in (b"", _MAGIC) and not path.with_name(path.name + "-journal").exists():
+        raise _damaged(path, kind, "it does not begin as a database does")
+
+
+def _check(connection: sqlite3.Connection, path: Path, kind: Kind) -> int:
+    """The version of the format in the file, 0 when it is still empty."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (table_count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if version == application == table_count == 0:
+        return 0
+    if application != kind.application_id:
+        raise JournalError(f"not a file of batchflow's, path={path}", hint="move it to another place")
+    if version > kind.version:
+        raise JournalError(
+            f"{kind.title} was written by a newer batchflow, path={path}, version={version}, known={kind.version}",
+            hint=f"use that version of batchflow, or {kind.cure.format(path=path)}",
+        )
+    if version < 1:
+        raise _damaged(path, kind, "it has no version")
+    return int(version)
+
+
+def _check_pages(connection: sqlite3.Connection, path: Path, kind: Kind) -> None:
+    (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if answer != "ok":
+        raise _damaged(path, kind, str(answer))
+
+
+def _damaged(path: Path, kind: Kind, what: str) -> JournalError:
+    return JournalError(f"{kind.title} is damaged, path={path}: {what}", hint=kind.cure.format(path=path))
+
+
+@contextlib.contextmanager
+def _translated(path: Path, kind: Kind) -> Iterator[None]:
+    """Turn SQLite's errors into ours: whose fault is it, and what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            raise RefusedError(f"another process uses {kind.title}, path={path}", hint="try again") from error
+        if "disk is full" in text:
+            raise NoRoomError(f"{kind.title} cannot be written, path={path}: {text}", hint=ROOM_HINT) from error
+        if any(word in text for word in ("I/O", "unable to open", "readonly")):
+            raise ResourceError(f"{kind.title} cannot be read or written, path={path}: {text}") from error
+        raise _damaged(path, kind, text) from error
+    except (sqlite3.DatabaseError, UnicodeDecodeError, TypeError) as error:
+        raise _damaged(path, kind, str(error)) from error

@@ -1,0 +1,44 @@
+"""What every writer of files needs: durable names, and errors in words."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from batchflow.errors import ROOM_HINT, NoRoomError, ResourceError
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_trouble(path: Path, error: OSError) -> ResourceError:
+    """Why ``path`` cannot be written: ``NoRoomError`` for a full disk or quota."""
+    if error.errno in _NO_ROOM:
+        free = ""
+        with contextlib.suppress(OSError):
+            room = os.statvfs(path.parent)
+            free = f", free={room.f_bavail * room.f_frsize:,} bytes"
+        return NoRoomError(f"cannot write {path}: {error.strerror}{free}", hint=ROOM_HINT)
+    is_limit = error.errno == errno.EFBIG
+    limit = ", a limit of this process (ulimit -f) or of the file system on the size of a file" if is_limit else ""
+    return ResourceError(f"cannot write {path}: {error.strerror}{limit}", hint=ROOM_HINT)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` of the block into a ``ResourceError`` that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise write_trouble(path, error) from error

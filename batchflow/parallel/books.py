@@ -1,0 +1,164 @@
+"""What a parallel step has to show for itself: results committed in groups, the list of what failed, the receipt.
+
+Between the gather, which collects, the plan's books, and the committer, which makes things durable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from batchflow._core import Gather, Listing
+from batchflow.clock import Clock
+from batchflow.control import StopLevel, StopRequest
+from batchflow.errors import InternalError, NoRoomError
+from batchflow.failpoints import reach
+from batchflow.journal.commits import Journal, State, Totals
+from batchflow.model import Receipt
+from batchflow.output.failed import write_failures
+from batchflow.output.receipt import write_receipt
+from batchflow.output.segment import Segment
+from batchflow.parallel.committer import Committer, Progress
+from batchflow.parallel.outcomes import Outcomes
+from batchflow.parallel.values import ParallelJob
+from batchflow.plan import Plan
+
+DISK_FULL_WAIT_S = 60.0
+DISK_FULL_PAUSE_S = 0.5
+
+
+class Books:
+    """Opened with the journal of the step; ``follow`` says whose results they keep."""
+
+    def __init__(self, job: ParallelJob, clock: Clock, stop: StopRequest, notice: Callable[[str], None]) -> None:
+        self._job = job
+        self._clock = clock
+        self._stop = stop
+        self._notice = notice
+        self._room_deadline_s: float | None = None
+        self._segment = None if job.output_path is None else Segment(job.output_path)
+        self.journal = Journal.open_for_run(job.state_folder, durability=job.settings.durability)
+        self.committer = Committer(
+            self.journal, self._segment, job.output_folder, clock=clock, wait_for_room=self._wait_for_room
+        )
+        self._before = Totals()
+        self._work_s = 0.0
+        self._started_s = 0.0
+
+    @property
+    def state(self) -> State:
+        return self.committer.state
+
+    def begin(self, item_count: int) -> None:
+        """Begin anew."""
+        job = self._job
+        self.committer.begin(
+            State(
+                run_id=job.run_id,
+                step=job.step,
+                item_count=item_count,
+                signature=job.signature,
+                mini_batch_size=job.settings.mini_batch_size,
+                durability=job.settings.durability,
+            )
+        )
+
+    def follow(self, plan: Plan, gather: Gather, outcomes: Outcomes) -> None:
+        """Work begins: what these say from now on is added to what was there."""
+        self._plan, self._gather, self._outcomes = plan, gather, outcomes
+        self._before, self._work_s = self.state.totals, self.state.work_s
+        self._started_s = self._clock.monotonic()
+
+    def commit(self, worker_deaths: int, *, at_once: bool) -> bool:
+        """Book what has been gathered and have it durable, if it is time to; True if there was a result."""
+        gather = self._gather
+        if not (at_once or self.committer.is_due(len(gather.output()))):
+            return False
+        has_results = self._outcomes.settle()
+        failures, extents = self._outcomes.take_failures(), gather.take_extents()
+        if not extents and not failures:
+            return has_results
+        view = gather.output()
+        rows = view if self._segment is not None else view[:0]
+        self.committer.commit(rows, extents, failures, self._standing(worker_deaths))
+        rows.release()
+        view.release()
+        gather.clear()
+        self._room_deadline_s = None
+        return has_results
+
+    def _standing(self, worker_deaths: int) -> Progress:
+        plan, before = self._plan, self._before
+        columns = self._gather.columns
+        return Progress(
+            totals=replace(
+                self.state.totals,
+                mini_batches=before.mini_batches + plan.succeeded_count + plan.lost_count,
+                failed_mini_batches=plan.failed_mini_batch_count,
+                surplus=before.surplus + self._gather.counts.surplus,
+                attempts=before.attempts + plan.attempts,
+                worker_deaths=before.worker_deaths + worker_deaths,
+            ),
+            work_s=self._work_s + self._clock.monotonic() - self._started_s,
+            columns=columns,
+            header_size=len(columns) if self._job.settings.header and self._segment is not None else 0,
+        )
+
+    def _wait_for_room(self, error: NoRoomError) -> bool:
+        """The disk is full: wait for somebody to make room; False when that takes too long."""
+        now_s = self._clock.monotonic()
+        if self._room_deadline_s is None:
+            self._room_deadline_s = now_s + DISK_FULL_WAIT_S
+            self._notice(f"{error.message}; waiting {DISK_FULL_WAIT_S:.0f} s for room")
+        if self._stop.level > StopLevel.NONE or now_s >= self._room_deadline_s:
+            return False
+        time.sleep(DISK_FULL_PAUSE_S)
+        return True
+
+    # The end
+
+    def write_failed(self, listing: Listing) -> None:
+        """``failed.jsonl``, from the journal."""
+        write_failures(self._job.state_folder / "failed.jsonl", self.journal.failures(), listing.paths)
+        reach("failed_list_written")
+
+    def finish(self, receipt: Receipt) -> Receipt:
+        """Everything is done and in order: have that durable; returns the receipt."""
+        if not receipt.balances():
+            raise InternalError(f"the receipt does not balance: {receipt}")
+        self.committer.finish(receipt.as_dict())
+        write_receipt(self._job.state_folder / "receipt.json", receipt)
+        reach("receipt_written")
+        return receipt
+
+    def receipt(self, listing: Listing, *, workers: int, elapsed_s: float, timings: dict[str, float]) -> Receipt:
+        """What the journal adds up to."""
+        job, state = self._job, self.state
+        totals = state.totals
+        return Receipt(
+            step=job.step,
+            run_id=job.run_id,
+            items_in=listing.item_count,
+            succeeded=totals.succeeded,
+            failed=totals.failed,
+            mini_batches=totals.mini_batches,
+            failed_mini_batches=totals.failed_mini_batches,
+            rows_out=totals.rows if self._segment is not None else 0,
+            surplus=totals.surplus,
+            output=job.output_name,
+            output_size=0 if self._segment is None else state.committed_size,
+            output_checksum="" if self._segment is None else f"crc32c:{state.checksum:08x}",
+            workers=workers,
+            elapsed_s=elapsed_s,
+            attempts=totals.attempts,
+            worker_deaths=totals.worker_deaths,
+            details={
+                "timings": timings,
+                "skipped_hidden": listing.skipped_hidden,
+                "skipped_special": listing.skipped_special,
+            },
+        )
+
+    def close(self) -> None:
+        self.committer.close()

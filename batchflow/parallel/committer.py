@@ -1,0 +1,338 @@
+"""The one writer of a step: rows into the output, then a record of them into the journal, then they count.
+
+    write → fdatasync → journal commit → acknowledge
+
+One group of results costs two syncs, however many results it has.  A crash at any instant leaves committed rows, and
+behind them garbage that ``resume`` cuts off.  A failed sync is never tried again: nobody knows what the disk holds.
+
+Invariants: a record is durable only after its bytes; committed extents tile the committed bytes; recovery truncates and
+deletes only, so that a crash in it does no harm.  The source of the protocol's rules: fsync(2) after a failed
+writeback reports success (fsyncgate), rename(2) needs the folder synced to last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from batchflow._core import Extent, crc32c
+from batchflow.clock import Clock
+from batchflow.errors import InternalError, JournalError, NoRoomError, ResourceError
+from batchflow.failpoints import reach
+from batchflow.journal.commits import Journal, State, Totals
+from batchflow.journal.state_folder import boot_id
+from batchflow.model import FailureEntry
+from batchflow.output.files import sync_folder
+from batchflow.output.ordering import ordered_path, write_ordered
+from batchflow.output.publish import sync_file_system
+from batchflow.output.segment import RESTART_HINT, Segment
+
+GROUP_S = 0.2
+"""How long finished results may wait for their commit: at low rates each one is committed at once."""
+GROUP_SIZE = 8 << 20
+"""Bytes of results that are committed together at most, but for one larger result."""
+GROUP_PAUSES = 10
+"""Commits on a slow disk take at most one part in so many of the time."""
+GROUP_MAX_S = 5.0
+VERIFY_ALL_SIZE = 1 << 30
+"""Up to here every committed byte is checked on resume; beyond, since the same boot, those of the last commit."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a step stands with a commit."""
+
+    totals: Totals
+    work_s: float
+    columns: bytes = b""
+    header_size: int = 0
+
+
+class Committer:
+    """``begin`` or ``resume`` (or ``reopen``), then ``commit`` for each group, then ``finish``; ``close`` at any time.
+
+    ``segment`` takes the rows, None with ``summary_only``; ``folder`` is where the script writes files of its own.
+    ``wait_for_room`` is called when the disk is full: True to try again.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        segment: Segment | None,
+        folder: Path | None,
+        *,
+        clock: Clock,
+        wait_for_room: Callable[[NoRoomError], bool],
+    ) -> None:
+        self._journal = journal
+        self._segment = segment
+        self._folder = folder
+        self._clock = clock
+        self._wait_for_room = wait_for_room
+        self._committed_s = float("-inf")
+        self._pause_s = GROUP_S
+
+    @property
+    def state(self) -> State:
+        state = self._journal.state
+        if state is None:
+            raise InternalError(f"nothing was begun in the journal, path={self._journal.path}")
+        return state
+
+    @property
+    def _is_full(self) -> bool:
+        return self.state.durability == "full"
+
+    # Beginning
+
+    def begin(self, state: State) -> None:
+        """Forget what was there and begin with an empty output."""
+        # The journal first: as long as it says that bytes are committed, a missing file is damage.
+        self._journal.begin(replace(state, boot_id=boot_id()))
+        reach("journal_begun")
+        if self._folder is not None:
+            _empty(self._folder)
+        if self._segment is not None:
+            with contextlib.suppress(FileNotFoundError):
+                ordered_path(self._segment.path).unlink()
+            self._segment.create()
+        reach("output_opened")
+        self._journal.update(replace(self.state, file_id=self._file_id()))
+
+    def resume(self, run_id: str) -> None:
+        """Check what an earlier run has left, and cut off what it had not committed.
+
+        Raises ``JournalError`` if output or journal are not as they were left.
+        """
+        self._journal.check()
+        if self._folder is not None and not self._folder.is_dir():
+            raise JournalError(f"the output of an interrupted run is gone: {self._folder}", hint=RESTART_HINT)
+        if self._segment is not None:
+            self._finish_order(self._segment.path)
+            self._verify(self._segment, self._segment.open())
+            reach("resume_verified")
+            self._segment.cut(self.state.committed_size, self.state.checksum)
+        phase: Literal["finished", "running"] = "finished" if self.state.phase == "finished" else "running"
+        self._journal.update(
+            replace(
+                self.state, run_id=run_id, phase=phase, boot_id=boot_id(), is_suspect=False, file_id=self._file_id()
+            )
+        )
+        reach("resume_committed")
+
+    def reopen(self, copies: Sequence[tuple[Path, Path]]) -> None:
+        """Have what failed done again; ``copies``: outputs that were published, and what they are called meanwhile.
+
+        Call ``resume`` afterwards.
+        """
+        state = self.state
+        self._journal.check()
+        for published, temporary in copies:
+            _copy(published, temporary)
+        reach("reopen_copied")
+        self._journal.reopen(replace(state, phase="running", receipt=None))
+        reach("reopen_committed")
+
+    def _finish_order(self, path: Path) -> None:
+        """The ordered copy takes the output's place if the journal says so; else it is half a copy."""
+        copy = ordered_path(path)
+        if not copy.exists():
+            return
+        if self.state.phase == "ordered":
+            copy.replace(path)
+            reach("order_renamed")
+        else:
+            copy.unlink()
+        sync_folder(path.parent)
+
+    def _verify(self, segment: Segment, size: int) -> None:
+        state = self.state
+        is_same_boot = state.boot_id == boot_id() and not state.is_suspect and segment.file_id == state.file_id
+        may_have_lost = state.durability == "process" and state.boot_id != boot_id()
+        if size < state.committed_size and not may_have_lost:
+            raise JournalError(
+                f"{segment.path} is shorter than what was committed, size={size}, committed={state.committed_size}",
+                hint=RESTART_HINT,
+            )
+        if is_same_boot and state.committed_size > VERIFY_ALL_SIZE:
+            is_right = all(
+                segment.read_checksum(one.offset, one.size) == one.checksum
+                for one in self._journal.extents(since_commit=state.commit_number)
+            )
+        else:
+            is_right = segment.read_checksum(0, state.committed_size) == state.checksum
+        if not is_right and may_have_lost:
+            self._cut_lost(segment, size)
+        elif not is_right:
+            raise JournalError(f"{segment.path} is not as it was written: its checksum is wrong", hint=RESTART_HINT)
+
+    def _cut_lost(self, segment: Segment, size: int) -> None:
+        """A power loss has taken bytes that were written but not synced: keep those before the first that is wrong."""
+        state = self.state
+        header = state.columns.encode("latin-1")[: state.header_size]
+        checksum = segment.read_checksum(0, len(header))
+        kept = len(header)
+        if kept > size or checksum != crc32c(header):
+            self._journal.cut(replace(state, committed_size=0, checksum=0, header_size=0, columns=""))
+            return
+        for one in self._journal.extents(by="offset"):
+            if one.offset + one.size > size or segment.read_checksum(one.offset, one.size) != one.checksum:
+                break
+            checksum = segment.read_checksum(kept, one.offset + one.size - kept, checksum)
+            kept = one.offset + one.size
+        self._journal.cut(replace(state, committed_size=kept, checksum=checksum))
+
+    # Going on
+
+    def is_due(self, pending_size: int) -> bool:
+        """Whether a group of so many bytes should be committed now."""
+        return pending_size >= GROUP_SIZE or self._clock.monotonic() - self._committed_s >= self._pause_s
+
+    def commit(
+        self, view: memoryview, extents: Sequence[Extent], failures: Sequence[FailureEntry], progress: Progress
+    ) -> None:
+        """Have these rows and failures durable; only now may anybody say that they are done.
+
+        ``view``: the bytes to append; ``extents``: offsets from the first of these.  Raises ``ResourceError`` if the
+        machine cannot do it, and then nothing of it is committed.
+        """
+        begun_s = self._clock.monotonic()
+        while True:
+            try:
+                self._commit(view, extents, failures, progress)
+                break
+            except NoRoomError as error:
+                if self._segment is not None:
+                    self._segment.take_back(self.state.committed_size, self.state.checksum)
+                if not self._wait_for_room(error):
+                    raise
+        self._committed_s = self._clock.monotonic()
+        self._pause_s = min(GROUP_MAX_S, max(GROUP_S, GROUP_PAUSES * (self._committed_s - begun_s)))
+
+    def _commit(
+        self, view: memoryview, extents: Sequence[Extent], failures: Sequence[FailureEntry], progress: Progress
+    ) -> None:
+        state = self.state
+        with self._suspicion():
+            if self._folder is not None and self._is_full and extents:
+                sync_file_system(self._folder)  # the files that the script wrote itself
+            if self._segment is not None and len(view):
+                self._segment.append(view)
+                if self._is_full:
+                    self._segment.sync()
+        reach("before_commit")
+        self._journal.commit(
+            [one._replace(offset=one.offset + state.committed_size) for one in extents],
+            failures,
+            replace(
+                state,
+                committed_size=state.committed_size + len(view),
+                checksum=0 if self._segment is None else self._segment.checksum,
+                columns=progress.columns.decode("latin-1"),
+                header_size=progress.header_size,
+                totals=progress.totals,
+                work_s=progress.work_s,
+            ),
+        )
+        reach("after_commit")
+
+    @contextlib.contextmanager
+    def _suspicion(self) -> Iterator[None]:
+        """After an error other than a full disk, have every byte checked before anybody goes on."""
+        try:
+            yield
+        except NoRoomError:
+            raise
+        except (OSError, ResourceError):
+            with contextlib.suppress(Exception):  # the error itself is the one to tell
+                self._journal.update(replace(self.state, is_suspect=True))
+            raise
+
+    # The end
+
+    def put_in_order(self) -> None:
+        """Copy the rows into the order of the items, if they are not yet."""
+        segment = self._segment
+        if segment is None or self._journal.is_in_order():
+            return
+        reach("before_order")
+        segment.check()
+        while True:
+            try:
+                size, checksum = write_ordered(segment.path, self.state.header_size, self._journal.extents())
+                break
+            except NoRoomError as error:
+                with contextlib.suppress(FileNotFoundError):
+                    ordered_path(segment.path).unlink()
+                if not self._wait_for_room(error):
+                    raise
+        reach("order_copied")
+        self._journal.set_ordered(replace(self.state, phase="ordered", committed_size=size, checksum=checksum))
+        reach("order_committed")
+        segment.close()
+        self._finish_order(segment.path)
+        segment.open()
+        segment.cut(size, checksum)
+
+    def finish(self, receipt: Mapping[str, Any]) -> None:
+        """Everything is done: have the output durable and say so in the journal.  Publishing comes next."""
+        self.check()
+        if self._segment is not None:
+            self._segment.check()
+            with self._suspicion():
+                self._segment.sync()
+        reach("before_finish")
+        self._journal.update(replace(self.state, phase="finished", receipt=receipt, file_id=self._file_id()))
+        reach("after_finish")
+
+    def check(self) -> None:
+        """Raise ``InternalError`` unless every item of the input is accounted for, exactly once."""
+        state, totals = self.state, self.state.totals
+        sums = state.sums
+        is_balanced = (
+            totals.succeeded == sums.items - sums.missing
+            and totals.failed == self._journal.failed_item_count()
+            and totals.succeeded + totals.failed == state.item_count
+        )
+        if not is_balanced or self._journal.gaps():
+            raise InternalError(f"the books do not balance, item_count={state.item_count}, totals={totals}")
+
+    def close(self) -> None:
+        if self._segment is not None:
+            self._segment.close()
+        self._journal.close()
+
+    def _file_id(self) -> int:
+        if self._segment is not None:
+            return self._segment.file_id
+        return 0 if self._folder is None else self._folder.stat().st_ino
+
+
+def _empty(folder: Path) -> None:
+    """Make ``folder`` an empty one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in folder.iterdir():
+        if one.is_dir() and not one.is_symlink():
+            shutil.rmtree(one)
+        else:
+            one.unlink()
+
+
+def _copy(published: Path, target: Path) -> None:
+    """A durable copy of a published output, file or folder, under its temporary name."""
+    if published.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(published, target, symlinks=True)
+        sync_file_system(target)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            target.unlink()
+        shutil.copyfile(published, target)
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(target.parent)
