@@ -185,8 +185,9 @@ def test_what_says_only_how_a_step_is_run_is_no_setting(tmp_path: Path) -> None:
         run_max_try=9,
         logging_level="DEBUG",
         allow_reuse=False,
+        durability="process",
     )
-    assert len(NEVER_STALE) == 10
+    assert len(NEVER_STALE) == 14
     first, second = (Flow(tmp_path).parallel("p", one).steps["p"] for one in (plain, tuned))
     assert settings_of(first, tmp_path) == settings_of(second, tmp_path)
     larger = ParallelSettings(tmp_path / "score.py", tmp_path, "images", mini_batch_size=20)
