@@ -8,6 +8,7 @@
 #     make faults           the table of faults in docs/reliability.md, from the marks of the tests
 #     make fault-mutants    take what handles a fault away, in a copy: the fault's test must fail
 #     make stress           the ring's stress test, STRESS_RUNS times, with yields around every atomic access
+#     make ring-kills       deaths, wild bytes and lost wake-ups at the rings (RINGS="--budget nightly --seed 1")
 #     make sanitize         the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #     make bench            all benchmarks (BENCH="--quick dispatch" for less)
 #     make docs             execute the code blocks of the documentation
@@ -16,6 +17,7 @@
 PYTHON ?= python
 STRESS_RUNS ?= 50
 BENCH ?=
+RINGS ?=
 CORE_TESTS = tests/unit/core tests/system/core
 STRESS_TESTS = tests/system/core/test_ring_stress.py
 # Special builds get a copy of the sources, so that the normal build stays as it is.
@@ -23,7 +25,7 @@ COPY = mkdir -p $(1) && tar -c --exclude='*.so' --exclude=_core.c --exclude=__py
 	setup.py pyproject.toml README.md LICENSE batchflow | tar -x -C $(1)
 ASAN = $$(gcc -print-file-name=libasan.so)
 
-.PHONY: build check test unit system slow faults fault-mutants stress sanitize bench docs clean
+.PHONY: build check test unit system slow faults fault-mutants stress ring-kills sanitize bench docs clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -59,6 +61,9 @@ stress:
 	cd build/perturb && PERTURB=1 $(PYTHON) setup.py -q build_ext --inplace
 	cd build/perturb && for run in $$(seq $(STRESS_RUNS)); do \
 		$(PYTHON) -m pytest -q -p no:cacheprovider $(addprefix ../../,$(STRESS_TESTS)) || exit 1; done
+
+ring-kills:
+	$(PYTHON) -m tests.crash.rings $(RINGS)
 
 sanitize:
 	$(call COPY,build/sanitize)
