@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 from batchflow._core import Extent
 from batchflow.errors import InternalError
 from batchflow.journal.database import Database, Kind, pack
+from batchflow.journal.shapes import check_receipt, check_signature
 from batchflow.model import FailureEntry
 
 JOURNAL_NAME = "journal.db"
@@ -179,7 +180,8 @@ class Journal:
             " WHERE next < stop LIMIT 1"
         )
         outside = self._database.read(
-            f"SELECT 1 FROM ({_DONE}) WHERE first_item < 0 OR stop <= first_item OR stop > ? LIMIT 1",
+            f"SELECT 1 FROM ({_DONE}) WHERE first_item < 0 OR stop <= first_item OR stop > ?"
+            " OR typeof(stop) != 'integer' LIMIT 1",
             (state.item_count,),
         )
         if overlapping or outside:
@@ -200,7 +202,7 @@ class Journal:
         rows = self._database.iterate(
             f"SELECT {_COLUMNS} FROM extents WHERE commit_number >= ? AND size > 0 ORDER BY {by}", (since_commit,)
         )
-        return (Extent(*row) for row in rows)
+        return (self._extent(row) for row in rows)
 
     def is_in_order(self) -> bool:
         """Whether the rows lie in the order of the items, one behind the other, with nothing between them."""
@@ -221,6 +223,11 @@ class Journal:
         """Items in failures, and those missing in shortfalls."""
         ((count,),) = self._database.read("SELECT coalesce(sum(item_count), 0) FROM failures WHERE kind != 'shortfall'")
         return int(count) + self._begun().sums.missing
+
+    def _extent(self, row: tuple[Any, ...]) -> Extent:
+        if not all(type(value) is int and value >= 0 for value in row):
+            raise self._database.damaged("an extent has a value that is no count")
+        return Extent(*row)
 
     # Writing
 
@@ -290,7 +297,7 @@ class Journal:
     def reopen(self, state: State) -> None:
         """Have everything that failed, and every mini-batch that fell short, done again."""
         before = self._begun()
-        short = [Extent(*row) for row in self._database.read(f"SELECT {_COLUMNS} FROM extents WHERE missing > 0")]
+        short = [self._extent(row) for row in self._database.read(f"SELECT {_COLUMNS} FROM extents WHERE missing > 0")]
         totals = state.totals
         state = replace(
             state,
@@ -314,7 +321,7 @@ class Journal:
     def cut(self, state: State) -> None:
         """Forget the extents that end beyond ``state.committed_size``: their bytes were lost with the power."""
         lost = [
-            Extent(*row)
+            self._extent(row)
             for row in self._database.read(
                 f"SELECT {_COLUMNS} FROM extents WHERE size > 0 AND offset + size > ?", (state.committed_size,)
             )
@@ -358,8 +365,12 @@ class Journal:
         rows = self._database.read("SELECT state FROM state")
         if not rows:
             return None
-        values = self._database.unpack(rows[0][0])
-        return State(**values | {"totals": Totals(**values["totals"]), "sums": Sums(*values["sums"])})
+        state = self._database.revive(State, rows[0][0])
+        with self._database.believing():
+            if state.signature:
+                check_signature(state.signature)
+            check_receipt(state.receipt)
+        return state
 
     def _begun(self) -> State:
         if self._state is None:

@@ -12,15 +12,18 @@ import contextlib
 import json
 import os
 import sqlite3
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from batchflow.errors import ROOM_HINT, JournalError, NoRoomError, RefusedError, ResourceError
+from batchflow.journal.shapes import revived
 from batchflow.journal.state_folder import make_state_folder, open_private_file
 
+Value = TypeVar("Value")
 _MAGIC = b"SQLite format 3\0"
 
 
@@ -126,32 +129,55 @@ class Database:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def unpack(self, text: object) -> dict[str, Any]:
-        """What ``pack`` made into text; raises ``JournalError`` if it is damaged."""
+    def unpack(self, text: object, key: tuple[object, ...] = ()) -> dict[str, Any]:
+        """What ``pack`` made of an object; raises ``JournalError`` if that is damaged or stands elsewhere."""
         checksum, _, body = str(text).partition(" ")
-        if checksum != _checksum(body):
+        if checksum != _checksum(body, key):
             raise self.damaged("the checksum of a value in it is wrong")
-        value: dict[str, Any] = json.loads(body)
+        with self.believing():
+            value = json.loads(body)
+        if not isinstance(value, dict):
+            raise self.damaged("a value in it is no object")
         return value
+
+    def revive(self, kind: type[Value], text: object) -> Value:
+        """The frozen value that was packed; raises ``JournalError`` if it cannot be one."""
+        values = self.unpack(text)
+        with self.believing():
+            return revived(kind, values)
+
+    @contextlib.contextmanager
+    def believing(self) -> Iterator[None]:
+        """Turn what is wrong with the values that were read into ``JournalError``."""
+        try:
+            yield
+        except (ValueError, RecursionError) as error:
+            raise self.damaged(str(error)) from error
 
     def damaged(self, what: str) -> JournalError:
         return _damaged(self.path, self._kind, what)
 
 
-def pack(value: object) -> str:
-    """JSON with its checksum before it."""
+def pack(value: object, key: tuple[object, ...] = ()) -> str:
+    """JSON with its checksum before it, which is right for that ``key``, the other values of the row, only."""
     # ASCII only: a name that is not UTF-8 holds surrogates, which SQLite's text would refuse.
     body = json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
-    return f"{_checksum(body)} {body}"
+    return f"{_checksum(body, key)} {body}"
 
 
-def _checksum(body: str) -> str:
-    return f"{zlib.crc32(body.encode(errors='surrogatepass')):08x}"
+def _checksum(body: str, key: tuple[object, ...]) -> str:
+    return f"{zlib.crc32(f'{key!r} {body}'.encode(errors='surrogatepass')):08x}"
 
 
 def _connect(path: Path, uri: str) -> sqlite3.Connection:
+    """A connection that runs no code of a schema and believes no cell that it has not looked at."""
     connection = sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None)
     connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    if sys.version_info >= (3, 12):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER, False)
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_VIEW, False)
     return connection
 
 
@@ -191,6 +217,12 @@ def _check(connection: sqlite3.Connection, path: Path, kind: Kind) -> int:
         )
     if version < 1:
         raise _damaged(path, kind, "it has no version")
+    # Somebody may have put a view that never ends, or a trigger, where a table of ours was.
+    found = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    if {sql for _, _, sql in found if sql is not None} != set(kind.schema) or any(
+        type_ != "index" or not str(name).startswith("sqlite_autoindex_") for type_, name, sql in found if sql is None
+    ):
+        raise _damaged(path, kind, "its tables are not those that batchflow makes")
     return int(version)
 
 

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from batchflow.journal.database import Database, Kind, pack
+from batchflow.journal.shapes import ShapeError, check_digest, check_receipt, check_signature, check_states
 
 RECORDS_NAME = "records.db"
 FORMAT_VERSION = 1
@@ -32,7 +33,7 @@ _SCHEMA = (
     "CREATE TABLE attempts (number INTEGER PRIMARY KEY, run_id TEXT NOT NULL, step TEXT NOT NULL,"
     " attempt TEXT NOT NULL, UNIQUE (run_id, step))",
     "CREATE TABLE successes (step TEXT PRIMARY KEY, success TEXT NOT NULL)",
-    "CREATE TABLE claims (path BLOB PRIMARY KEY, step TEXT NOT NULL)",
+    "CREATE TABLE claims (path BLOB PRIMARY KEY, step TEXT NOT NULL, claim TEXT NOT NULL)",
     "CREATE TABLE digests (path BLOB NOT NULL, kind TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,"
     " value TEXT NOT NULL, PRIMARY KEY (path, kind))",
 )
@@ -93,6 +94,14 @@ class Digest:
     size: int
     mtime_ns: int
     value: Mapping[str, Any] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """``path``: relative to the workflow's folder where it lies below it."""
+
+    path: str
+    step: str
 
 
 class Records:
@@ -161,7 +170,8 @@ class Records:
             for path in paths:
                 below = path.relative_to(self._folder) if self._folder in path.parents else path
                 self._database.execute(
-                    "INSERT OR REPLACE INTO claims (path, step) VALUES (?, ?)", (os.fsencode(below), step)
+                    "INSERT OR REPLACE INTO claims (path, step, claim) VALUES (?, ?, ?)",
+                    (os.fsencode(below), step, pack(asdict(_Claim(str(below), step)))),
                 )
 
     def drop_claims_except(self, steps: Iterable[str]) -> None:
@@ -177,40 +187,69 @@ class Records:
             for one in digests:
                 self._database.execute(
                     "INSERT OR REPLACE INTO digests (path, kind, size, mtime_ns, value) VALUES (?, ?, ?, ?, ?)",
-                    (one.path, one.kind, one.size, one.mtime_ns, pack(one.value)),
+                    (*(key := (one.path, one.kind, one.size, one.mtime_ns)), pack(one.value, key)),
                 )
 
     def successes(self) -> dict[str, Success]:
         """The last success of each step that ever succeeded."""
-        found = [
-            Success(**self._database.unpack(text)) for (text,) in self._database.read("SELECT success FROM successes")
-        ]
-        return {one.step: one for one in found}
+        found: dict[str, Success] = {}
+        for step, text in self._database.read("SELECT step, success FROM successes"):
+            one = found[step] = self._database.revive(Success, text)
+            with self._database.believing():
+                check_signature(one.signature)
+                check_states(one.outputs)
+                check_receipt(one.receipt)
+                _check_key(step, one.step)
+        return found
 
     def last_attempts(self) -> dict[str, Attempt]:
         """How each step ended in the last run that started it."""
         rows = self._database.read(
-            "SELECT attempt FROM attempts WHERE number IN (SELECT max(number) FROM attempts GROUP BY step)"
+            "SELECT step, attempt FROM attempts WHERE number IN (SELECT max(number) FROM attempts GROUP BY step)"
         )
-        found = [Attempt(**self._database.unpack(text)) for (text,) in rows]
-        return {one.step: one for one in found}
+        found: dict[str, Attempt] = {}
+        for step, text in rows:
+            one = found[step] = self._database.revive(Attempt, text)
+            with self._database.believing():
+                if one.signature is not None:
+                    check_signature(one.signature)
+                check_receipt(one.receipt)
+                _check_key(step, one.step)
+        return found
 
     def claims(self) -> dict[Path, str]:
         """The step that writes each output path of this workflow."""
-        rows = self._database.read("SELECT path, step FROM claims")
-        return {Path(self._folder, os.fsdecode(path)): step for path, step in rows}
+        found = {}
+        for path, text in self._database.read("SELECT path, claim FROM claims"):
+            claim = self._database.revive(_Claim, text)
+            with self._database.believing():
+                _check_key(path, os.fsencode(claim.path))
+            found[Path(self._folder, claim.path)] = claim.step
+        return found
 
     def digests(self) -> dict[tuple[bytes, str], Digest]:
-        rows = self._database.read("SELECT path, kind, size, mtime_ns, value FROM digests")
-        return {(row[0], row[1]): Digest(row[0], row[1], row[2], row[3], self._database.unpack(row[4])) for row in rows}
+        found = {}
+        for *key, text in self._database.read("SELECT path, kind, size, mtime_ns, value FROM digests"):
+            value = self._database.unpack(text, tuple(key))
+            path, kind, size, mtime_ns = key
+            with self._database.believing():
+                check_digest(value)
+            found[path, kind] = Digest(path, kind, size, mtime_ns, value)
+        return found
 
     def runs(self, limit: int) -> tuple[PastRun, ...]:
         """The last ``limit`` runs, newest first."""
         rows = self._database.read("SELECT run FROM runs ORDER BY number DESC LIMIT ?", (limit,))
-        return tuple(PastRun(**self._database.unpack(text)) for (text,) in rows)
+        return tuple(self._database.revive(PastRun, text) for (text,) in rows)
 
     def _put_attempt(self, attempt: Attempt) -> None:
         self._database.execute(
             "INSERT OR REPLACE INTO attempts (run_id, step, attempt) VALUES (?, ?, ?)",
             (attempt.run_id, attempt.step, pack(asdict(attempt))),
         )
+
+
+def _check_key(column: object, value: object) -> None:
+    """The columns by which rows are found have no checksum of their own: they repeat what has one."""
+    if column != value:
+        raise ShapeError("a row in it is not the one of its key")

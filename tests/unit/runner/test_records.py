@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from batchflow.errors import BatchflowError, JournalError, RefusedError, ResourceError
 from batchflow.journal.records import Attempt, Digest, PastRun, Records, Success
+from batchflow.model import Receipt
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -22,23 +23,36 @@ json_values = st.recursive(
 )
 
 
+SIGNATURE = {
+    "settings": {"run": "x", "limit": 2.5},
+    "params": {"limit": [1, None]},
+    "inputs": {
+        "rows": {"kind": "file", "size": 3, "mtime_ns": 4},
+        "images": {"kind": "files", "count": 1, "digest": "d"},
+    },
+    "code": {"x.py": "d", "own.py": None},
+    "upstream": {"prepare": "r0"},
+}
+RECEIPT = Receipt("predict", "r1", 3, 2, 1, 1, 0, 2, 0, None, 0, "", 1, 0.5, 1, 0, {"timings": {"list": 0.1}}).as_dict()
+
+
 def folder_of(tmp_path: Path) -> Path:
     return tmp_path / ".batchflow" / "flow"
 
 
 def success(step: str = "predict", run_id: str = "r1", **keys: object) -> Success:
-    return Success(step, run_id, 1.5, {"settings": {"run": "x"}}, {"out": {"kind": "missing"}}, **keys)  # type: ignore[arg-type]
+    return Success(step, run_id, 1.5, SIGNATURE, {"out": {"kind": "missing"}}, **keys)  # type: ignore[arg-type]
 
 
 def test_a_success_is_recorded_together_with_its_attempt(tmp_path: Path) -> None:
     with Records.open_for_run(folder_of(tmp_path)) as records:
         records.put_run(PastRun("r1", "then", {"limit": 3}))
         records.put_attempt(Attempt("r1", "predict", "running", 0.0))
-        done = Attempt("r1", "predict", "done", 1.5, receipt={"items_in": 3})
-        records.put_success(done, success(receipt={"items_in": 3}))
+        done = Attempt("r1", "predict", "done", 1.5, receipt=RECEIPT)
+        records.put_success(done, success(receipt=RECEIPT))
         records.put_run(PastRun("r1", "then", {"limit": 3}, 0, 2.0))
     with Records.open_for_run(folder_of(tmp_path)) as records:
-        assert records.successes() == {"predict": success(receipt={"items_in": 3})}
+        assert records.successes() == {"predict": success(receipt=RECEIPT)}
         assert records.last_attempts() == {"predict": done}
         (run,) = records.runs(5)
         assert (run.run_id, run.params, run.exit_code, run.elapsed_s) == ("r1", {"limit": 3}, 0, 2.0)
@@ -84,7 +98,7 @@ def test_any_json_value_comes_back_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, value: dict[str, object]
 ) -> None:
     folder = folder_of(tmp_path_factory.mktemp("records"))
-    value["name"] = "\udcff"
+    value |= {"name": "\udcff", "digest": "d", "imports": [[0, "os.path"], [2, ""]]}
     with Records.open_for_run(folder) as records:
         records.put_digests([Digest(b"/x\xff.py", "content", 1, 2, value)])
         (digest,) = records.digests().values()
@@ -183,7 +197,7 @@ def test_no_flipped_byte_ends_in_anything_but_an_error_of_ours(tmp_path: Path) -
         records.put_run(PastRun("r1", "then", {"limit": 3}))
         records.put_success(Attempt("r1", "predict", "done", 1.0), success())
         records.put_claims("predict", [Path("/a")])
-        records.put_digests([Digest(b"/x.py", "content", 1, 2, {"digest": "d"})])
+        records.put_digests([Digest(b"/x.py", "content", 1, 2, {"digest": "d", "imports": []})])
     path = folder / "records.db"
     good = path.read_bytes()
     dice = random.Random(7)
