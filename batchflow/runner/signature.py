@@ -44,6 +44,10 @@ NEVER_STALE = frozenset(
         "init_timeout_s",
         "progress_update_timeout_s",
         "run_max_try",
+        "isolate_failures",
+        "max_items_per_worker",
+        "worker_memory",
+        "durability",
         "logging_level",
         "allow_reuse",
     }

@@ -12,7 +12,7 @@ import errno
 import secrets
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from typing import Any, Literal
 from batchflow.control import StopLevel, StopRequest
 from batchflow.cpus import available_cpus
 from batchflow.errors import BatchflowError, InternalError, InterruptedRunError, ResourceError
+from batchflow.failpoints import reach
 from batchflow.journal.lock import WorkflowLock
 from batchflow.journal.records import Attempt, PastRun, Records, Success
 from batchflow.model import (
@@ -45,7 +46,9 @@ from batchflow.output.publish import (
     recover,
 )
 from batchflow.parallel.values import ParallelJob
+from batchflow.redaction import masked
 from batchflow.runner.code import CodeReader
+from batchflow.runner.parallel_steps import Beginning, begin, kept_outputs
 from batchflow.runner.planning import Planner, read_memory
 from batchflow.runner.signature import code_of, settle_code, sign
 from batchflow.runner.status import receipt_from
@@ -172,7 +175,7 @@ class WorkflowRun:
         self._signature: dict[str, Any] | None = None
         self._records.put_attempt(Attempt(self._run_id, step.name, "running", 0.0))
         try:
-            receipt = self._make(step, started)
+            receipt = self._make(step, plan, started)
         except KeyboardInterrupt:
             self._stop.request(StopLevel.NOW)
             self._fail(step, started, InterruptedRunError(f"step {step.name} was interrupted", signal_number=2))
@@ -183,7 +186,7 @@ class WorkflowRun:
             self._results[step.name] = self._record(step, "done", elapsed_s, receipt=receipt)
             self._emit(StepFinished(step.name, elapsed_s, tuple(one.path for one in step.outputs.values()), receipt))
 
-    def _make(self, step: Step, started: float) -> Receipt | None:
+    def _make(self, step: Step, plan: StepPlan, started: float) -> Receipt | None:
         """Sign, run, publish, record."""
         self._observer.forget()
         successes = self._memory.successes
@@ -193,14 +196,17 @@ class WorkflowRun:
         self._records.put_attempt(Attempt(self._run_id, step.name, "running", 0.0, signature=signature))
         outputs = pending_outputs(step)
         self._records.put_claims(step.name, [output.final for output in outputs.values()])
-        for output in outputs.values():
-            prepare(output)
-        before = final_states(outputs.values())
+        beginning = self._beginning(step, plan, outputs, signature)
+        kept = kept_outputs(step)
+        written = {name: one for name, one in outputs.items() if name not in kept or not beginning.is_published}
+        for name, output in written.items():
+            prepare(output, keep=name in kept)
+        before = final_states(written.values())
         try:
-            receipt = execute(self._job(step, outputs))
-            check_written(outputs.values(), before)
+            receipt = execute(self._job(step, outputs, signature, beginning))
+            check_written(written.values(), before)
         except BaseException:
-            # A parallel step's rows may be complete as far as they go; the next attempt clears them.
+            # What a parallel step has committed is what the next run goes on with.
             if step.kind != "parallel":
                 for output in outputs.values():
                     discard(output)
@@ -209,10 +215,36 @@ class WorkflowRun:
         if strays:
             names = ", ".join(sorted(path.name for path in strays))
             self._emit(Notice(f"files that are not declared as outputs were removed: {names}", step.name))
+        reach("before_success")
         self._remember(step, signature, receipt, time.monotonic() - started)
+        reach("after_success")
         return receipt
 
-    def _job(self, step: Step, outputs: dict[str, PendingOutput]) -> StepJob:
+    def _beginning(
+        self, step: Step, plan: StepPlan, outputs: Mapping[str, PendingOutput], signature: Mapping[str, Any]
+    ) -> Beginning:
+        """What becomes of what earlier runs of a parallel step left."""
+        beginning = begin(
+            step,
+            self._workflow,
+            step_folder(self._workflow, step.name),
+            outputs,
+            signature,
+            self._memory.successes.get(step.name),
+            self._options,
+            forced=any(reason.kind == "forced" for reason in plan.reasons),
+        )
+        for notice in beginning.resumption.notices:
+            self._emit(Notice(notice, step.name))
+        return beginning
+
+    def _job(
+        self,
+        step: Step,
+        outputs: dict[str, PendingOutput],
+        signature: Mapping[str, Any],
+        beginning: Beginning,
+    ) -> StepJob:
         return StepJob(
             step=step,
             workflow=self._workflow,
@@ -222,6 +254,8 @@ class WorkflowRun:
             on_event=self._emit,
             stop=self._stop,
             run_parallel=self._run_parallel,
+            signature=signature,
+            beginning=beginning,
             listing=None if step.parallel is None else self._observer.listing_of(step.inputs[step.parallel.over]),
         )
 
