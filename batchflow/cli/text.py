@@ -1,4 +1,4 @@
-"""Numbers with their units, durations and short paths, as a person reads them on a terminal.  Pure."""
+"""Numbers with their units and short paths, as a person reads them on a terminal.  Pure."""
 
 from __future__ import annotations
 
@@ -13,25 +13,6 @@ def one_line(text: str, width: int = 160) -> str:
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     line = safe_text(line)
     return line if len(line) <= width else line[: width - 1] + "…"
-
-
-def duration(seconds: float) -> str:
-    """``0.08 s``, ``4.2 s``, ``41 s``, ``3 min 5 s``, ``2 h 5 min``, ``3 d 4 h``."""
-    seconds = max(0.0, seconds)
-    if seconds < 0.995:
-        return f"{seconds:.2f} s"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for larger, smaller, larger_s, smaller_s in (
-        ("d", "h", 86_400, 3_600),
-        ("h", "min", 3_600, 60),
-        ("min", "s", 60, 1),
-    ):
-        if whole >= larger_s:
-            rest = whole % larger_s // smaller_s
-            return f"{whole // larger_s} {larger}" + (f" {rest} {smaller}" if rest else "")
-    return f"{whole} s"
 
 
 def rate(per_second: float) -> str:

@@ -9,9 +9,9 @@ import math
 from collections import deque
 from typing import Literal
 
-from batchflow.cli.text import duration, rate
+from batchflow.cli.text import rate
 from batchflow.model import StepProgress, StepStarted
-from batchflow.text import count, safe_text
+from batchflow.text import count, duration, safe_text
 
 _RATE_WINDOW_S = 10.0
 _PACE_MEMORY_S = 30.0

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchflow.cli.text import duration, one_line, rate, short_path, signal_label, size
-from batchflow.text import count, safe_text
+from batchflow.cli.text import one_line, rate, short_path, signal_label, size
+from batchflow.text import count, duration, safe_text
 
 
 @pytest.mark.fault("K15", "O4")
