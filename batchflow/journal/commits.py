@@ -43,11 +43,13 @@ _KIND = Kind(
     ),
     cure="nothing was changed; `batchflow run --restart` drops what is in it and runs the step from the beginning",
 )
+_PRIME = 1_000_003
+"""Offsets are summed up as remainders: their plain sum could leave 64 bits, and no flipped bit keeps a remainder."""
+_OFFSETS = f"coalesce(sum(offset % {_PRIME}), 0)"
 _SUMS = (
-    "SELECT count(*), total_first, total_items, total_size, total_checksum, total_returned, total_missing FROM (SELECT"
-    " count(*), coalesce(sum(first_item), 0) AS total_first, coalesce(sum(item_count), 0) AS total_items,"
-    " coalesce(sum(size), 0) AS total_size, coalesce(sum(checksum), 0) AS total_checksum,"
-    " coalesce(sum(returned), 0) AS total_returned, coalesce(sum(missing), 0) AS total_missing FROM extents)"
+    f"SELECT count(*), coalesce(sum(first_item), 0), coalesce(sum(item_count), 0), {_OFFSETS}, coalesce(sum(size), 0),"
+    " coalesce(sum(checksum), 0), coalesce(sum(returned), 0), coalesce(sum(missing), 0), coalesce(sum(attempt), 0),"
+    " coalesce(sum(mini_batch_count), 0) FROM extents"
 )
 _DONE = (
     "SELECT first_item, first_item + item_count AS stop FROM extents"
@@ -60,15 +62,18 @@ class Sums(NamedTuple):
 
     first_items: int = 0
     items: int = 0
+    offsets: int = 0
     size: int = 0
     checksums: int = 0
     returned: int = 0
     missing: int = 0
+    attempts: int = 0
+    mini_batches: int = 0
 
     def plus(self, extents: Iterable[Extent], sign: int = 1) -> Sums:
         values = list(self)
         for one in extents:
-            row = (one.first_item, one.item_count, one.size, one.checksum, one.returned, one.missing)
+            row = one._replace(offset=one.offset % _PRIME)
             values = [value + sign * more for value, more in zip(values, row, strict=True)]
         return Sums(*values)
 
@@ -171,9 +176,8 @@ class Journal:
     def check(self) -> None:
         """Raise ``JournalError`` unless the tables agree with the state: every item at most once, every sum right."""
         state = self._begun()
-        found = self._database.read(_SUMS)[0] if state.extent_count else (0, *Sums())
-        (extent_count,) = self._database.read("SELECT count(*) FROM extents")[0]
-        if extent_count != state.extent_count or Sums(*found[1:]) != state.sums:
+        extent_count, *sums = self._database.read(_SUMS)[0]
+        if extent_count != state.extent_count or Sums(*sums) != state.sums:
             raise self._database.damaged("the extents do not add up")
         overlapping = self._database.read(
             f"SELECT stop FROM (SELECT stop, lead(first_item) OVER (ORDER BY first_item) AS next FROM ({_DONE}))"
@@ -217,7 +221,10 @@ class Journal:
     def failures(self) -> Iterator[FailureEntry]:
         """What failed, in order of items."""
         rows = self._database.iterate("SELECT first_item, item_count, kind, entry FROM failures ORDER BY first_item")
-        return (FailureEntry(first, count, kind, self._database.unpack(entry)) for first, count, kind, entry in rows)
+        unpack = self._database.unpack
+        return (
+            FailureEntry(first, count, kind, unpack(text, (first, count, kind))) for first, count, kind, text in rows
+        )
 
     def failed_item_count(self) -> int:
         """Items in failures, and those missing in shortfalls."""
@@ -291,6 +298,8 @@ class Journal:
                 " AS moved WHERE extents.first_item = moved.first_item",
                 (state.header_size,),
             )
+            ((offsets,),) = self._database.read(f"SELECT {_OFFSETS} FROM extents")
+            state = replace(state, sums=self._begun().sums._replace(offsets=offsets))
             self._put(state)
         self._state = state
 
@@ -352,7 +361,7 @@ class Journal:
     def _insert_failures(self, failures: Sequence[FailureEntry]) -> None:
         self._database.execute_many(
             "INSERT INTO failures (first_item, item_count, kind, entry) VALUES (?, ?, ?, ?)",
-            [(one.first_item, one.item_count, one.kind, pack(dict(one.entry))) for one in failures],
+            [(*(key := (one.first_item, one.item_count, one.kind)), pack(dict(one.entry), key)) for one in failures],
         )
 
     def _put(self, state: State) -> None:

@@ -63,11 +63,12 @@ class Database:
                     _create(connection, kind)
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute(f"PRAGMA synchronous = {synchronous}")
-                _check_pages(connection, path, kind)
+                database = cls(connection, path, kind)
+                database.check_pages()
             except BaseException:
                 connection.close()
                 raise
-        return cls(connection, path, kind)
+        return database
 
     @classmethod
     def open_for_reading(cls, path: Path, kind: Kind) -> Database | None:
@@ -94,6 +95,13 @@ class Database:
             return None
         return cls(connection, path, kind)
 
+    def check_pages(self) -> None:
+        """Raise ``JournalError`` unless every page and every index of the file is sound."""
+        with _translated(self.path, self._kind):
+            (answer,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if answer != "ok":
+            raise self.damaged(str(answer))
+
     def close(self) -> None:
         """Fold the log into the file and close it."""
         with contextlib.suppress(sqlite3.Error):
@@ -114,7 +122,8 @@ class Database:
     def iterate(self, statement: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows one after another, for results that may be long."""
         with _translated(self.path, self._kind):
-            yield from self._connection.execute(statement, values)
+            # Through map, which has no close(): a cursor's would fail if the database was closed before.
+            yield from map(tuple, self._connection.execute(statement, values))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -224,12 +233,6 @@ def _check(connection: sqlite3.Connection, path: Path, kind: Kind) -> int:
     ):
         raise _damaged(path, kind, "its tables are not those that batchflow makes")
     return int(version)
-
-
-def _check_pages(connection: sqlite3.Connection, path: Path, kind: Kind) -> None:
-    (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if answer != "ok":
-        raise _damaged(path, kind, str(answer))
 
 
 def _damaged(path: Path, kind: Kind, what: str) -> JournalError:

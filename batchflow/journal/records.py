@@ -127,7 +127,14 @@ class Records:
         Raises ``JournalError`` as ``open_for_run`` does.
         """
         database = Database.open_for_reading(state_folder / RECORDS_NAME, _KIND)
-        return None if database is None else cls(database)
+        if database is None:
+            return None
+        try:
+            database.check_pages()
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
 
     def close(self) -> None:
         """Fold the log into the file and close it."""
