@@ -75,7 +75,7 @@ cdef list _take_notes(bf_buffer *notes):
     cdef bf_note *note = <bf_note *>notes.bytes
     cdef uint64_t k, columns
     answer = []
-    for k in range(notes.used / sizeof(bf_note)):
+    for k in range(notes.used // sizeof(bf_note)):
         columns = note[k].columns_size
         answer.append(Note(note[k].kind, note[k].index, note[k].attempt, note[k].returned,
                            note[k].start, note[k].items,
@@ -216,7 +216,7 @@ cdef class Gather:
         answer = [Extent(extent[k].first_item, extent[k].item_count, extent[k].offset, extent[k].size,
                          extent[k].checksum, extent[k].returned, extent[k].missing, extent[k].attempt,
                          extent[k].mini_batch_count)
-                  for k in range(self.gather.books.extents.used / sizeof(bf_extent))]
+                  for k in range(self.gather.books.extents.used // sizeof(bf_extent))]
         self.gather.books.extents.used = 0
         return answer
 
@@ -226,7 +226,7 @@ cdef class Gather:
         cdef uint64_t k
         answer = [(shortfall[k].index, shortfall[k].attempt, shortfall[k].returned, shortfall[k].missing,
                    shortfall[k].start, shortfall[k].items)
-                  for k in range(self.gather.books.shortfalls.used / sizeof(bf_shortfall))]
+                  for k in range(self.gather.books.shortfalls.used // sizeof(bf_shortfall))]
         self.gather.books.shortfalls.used = 0
         return answer
 
