@@ -92,6 +92,10 @@ class JournalError(RefusedError):
     """A record of ours is damaged or not ours: start a new run or restore it."""
 
 
+class ChangedStepError(RefusedError):
+    """An interrupted step has changed since, and much of it is done: say whether that is kept or dropped."""
+
+
 class InternalError(BatchflowError):
     """A bug in batchflow: please report it."""
 

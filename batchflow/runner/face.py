@@ -25,6 +25,9 @@ def run(
     cores: int | None = None,
     force: bool | Sequence[str] = False,
     keep_going: bool = False,
+    retry: bool = False,
+    accept_changes: bool = False,
+    restart: bool = False,
     on_event: Callable[[Event], None] | None = None,
     stop: StopRequest | None = None,
     raise_on_error: bool = True,
@@ -32,7 +35,9 @@ def run(
     """Bring the targets of the workflow file ``path`` up to date; what is fresh is not run again.
 
     ``force``: True runs the targets and everything they depend on again, a list of step names these steps and what
-    follows from them.  ``on_event`` is called in this thread for everything that happens.  ``stop`` lets another
+    follows from them.  ``retry``: only what failed is tried again, and what follows from it runs; a record without steps
+    says that there was nothing.  ``accept_changes`` and ``restart`` answer the ``RefusedError`` about an interrupted
+    step that has changed since: its results are kept, or dropped.  ``on_event`` is called in this thread for everything that happens.  ``stop`` lets another
     thread end the run.
 
     Raises ``WorkflowError``, ``UsageError`` or ``RefusedError`` before anything has run; afterwards the error of the
@@ -50,6 +55,10 @@ def run(
         raise UsageError(f"force is True, False or a list of step names, got {force!r}")
     if cores is not None and cores < 1:
         raise UsageError(f"cores must be at least 1, cores={cores}")
+    if retry and (force or restart):
+        raise UsageError("retry keeps what is done: it goes together with neither force nor restart")
+    if accept_changes and restart:
+        raise UsageError("accept_changes keeps what is done and restart drops it: choose one")
     workflow = load_workflow(
         Path(path), params_file=None if params_file is None else Path(params_file), params=params or {}
     )
@@ -59,6 +68,9 @@ def run(
         force_steps=() if isinstance(force, bool) else tuple(force),
         force_all=force is True,
         keep_going=keep_going,
+        retry=retry,
+        accept_changes=accept_changes,
+        restart=restart,
     )
     workflow_run = WorkflowRun(workflow, options, on_event, stop)
     record = workflow_run.run()

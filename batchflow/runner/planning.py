@@ -8,15 +8,16 @@ Invariant: a step that is not stale, none of whose dependencies is, would make a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from batchflow.errors import JournalError, RefusedError, ResourceError, UsageError
+from batchflow.errors import BatchflowError, JournalError, RefusedError, ResourceError, UsageError
 from batchflow.journal.lock import describe_live_holder
 from batchflow.journal.records import RECORDS_NAME, Attempt, Digest, Records, Success
 from batchflow.runner.code import CodeReader
 from batchflow.runner.freshness import compare, compare_outputs, judge
+from batchflow.runner.prospects import Pasts, Prospect, cannot_retry, for_one_step, prospect, retry_reason, waiting
 from batchflow.runner.signature import Observer, input_is_missing, sign
 from batchflow.runner.values import Reason, RunOptions, StepPlan, WorkflowPlan
 from batchflow.workflow import step_order
@@ -74,9 +75,15 @@ class Planner:
         self._memory = memory
         self._order = tuple(step_order(workflow, options.targets))
         self._stale: set[str] = set()
+        self._retried: set[str] = set()
+        self._blocked: dict[str, RefusedError] = {}
+        self._signatures: dict[str, dict[str, Any]] = {}
         self._problems = Problems(Path.cwd())
         self.observer = observer or Observer(workflow.folder)
         self.code = CodeReader(workflow.folder, memory.digests)
+        self.pasts = Pasts(workflow, memory.successes)
+        self.refusals: list[BatchflowError] = []
+        """Why a run must not even begin, as far as that is known now."""
 
     def plan(self) -> WorkflowPlan:
         forced = self._forced()
@@ -88,7 +95,46 @@ class Planner:
                 self._stale.add(name)
             plans.append(StepPlan(name, tuple(reasons)))
         self._problems.raise_if_any()
-        return WorkflowPlan(tuple(plans), self._going_on)
+        if self._options.retry:
+            scope = self._scope_of_retry()
+            plans = [one for one in plans if one.step in scope]
+        return WorkflowPlan(tuple(self._with_prospect(one) for one in plans), self._going_on)
+
+    def _scope_of_retry(self) -> set[str]:
+        """The steps that are tried again, what follows from them, and what that needs."""
+        scope = set(self._retried)
+        for name in self._order:
+            if scope.intersection(self._workflow.steps[name].dependencies):
+                scope.add(name)
+        for name in reversed(self._order):
+            if name in scope:
+                scope.update(self._workflow.steps[name].dependencies)
+        for name in self._order:
+            step = self._workflow.steps[name]
+            if name not in scope and self.pasts.failed_count(step):
+                waits_for = next(one for one in step.dependencies if one in self._stale)
+                self._blocked[name] = cannot_retry(step, f"step {waits_for}, which it needs, is not up to date")
+        scope.update(self._blocked)
+        return scope
+
+    def _with_prospect(self, plan: StepPlan) -> StepPlan:
+        """The plan of a step with what becomes of the work of earlier runs."""
+        step = self._workflow.steps[plan.step]
+        past = self.pasts.of(step) if plan.stale and self._going_on is None else None
+        if past is None:
+            return plan
+        waits_for = [name for name in step.dependencies if name in self._stale]
+        if step.name in self._blocked:
+            found = Prospect(refusal=self._blocked[step.name])
+        elif waits_for:
+            found = waiting(past, waits_for)
+        else:
+            options = for_one_step(self._options, plan.reasons)
+            found = prospect(step, self._workflow, past, self._sign(step, [], frozenset()), options, plan.reasons)
+        if found.refusal is None:
+            return replace(plan, note=found.note)
+        self.refusals.append(found.refusal)
+        return replace(plan, note=_explained(found.refusal), is_refused=True)
 
     def _forced(self) -> set[str]:
         options = self._options
@@ -115,7 +161,7 @@ class Planner:
         success = self._memory.successes.get(step.name)
         attempt = self._memory.attempts.get(step.name)
         reasons = [Reason("forced", "")] if forced else []
-        if attempt is not None and attempt.status != "done":
+        if attempt is not None and attempt.status != "done" and not self.pasts.is_over(step):
             reasons.append(self._unfinished(attempt))
         elif success is None:
             reasons.append(Reason("never_run", ""))
@@ -130,6 +176,9 @@ class Planner:
         reasons += [Reason("upstream", name) for name in waits_for]
         if step.parallel is not None and not step.parallel.allow_reuse:
             reasons.append(Reason("no_reuse", "", position=step.key_positions.get("parallel.allow_reuse")))
+        if self._options.retry and not waits_for and (failed_count := self.pasts.failed_count(step)):
+            reasons.append(retry_reason(failed_count))
+            self._retried.add(step.name)
         return reasons
 
     def _unfinished(self, attempt: Attempt) -> Reason:
@@ -141,15 +190,19 @@ class Planner:
         self, step: Step, old: Mapping[str, Any], waits_for: list[str], unknown: frozenset[str]
     ) -> list[Reason]:
         """What is no longer as it was in the signature ``old``."""
-        made_by = {
-            name: self._memory.successes[name].run_id
-            for name in step.dependencies
-            if name not in waits_for and name in self._memory.successes
-        }
-        now = sign(
-            step, self._workflow, observer=self.observer, code=self.code, upstream=made_by, unknown_inputs=unknown
-        )
-        return compare(old, now, step, self._workflow)
+        return compare(old, self._sign(step, waits_for, unknown), step, self._workflow)
+
+    def _sign(self, step: Step, waits_for: list[str], unknown: frozenset[str]) -> dict[str, Any]:
+        if step.name not in self._signatures:
+            made_by = {
+                name: self._memory.successes[name].run_id
+                for name in step.dependencies
+                if name not in waits_for and name in self._memory.successes
+            }
+            self._signatures[step.name] = sign(
+                step, self._workflow, observer=self.observer, code=self.code, upstream=made_by, unknown_inputs=unknown
+            )
+        return self._signatures[step.name]
 
     def _unknown_inputs(self, step: Step, waits: bool) -> frozenset[str]:
         """The inputs that a stale step is going to make or may make; those missing otherwise are problems."""
@@ -181,6 +234,10 @@ class Planner:
                             hint="declare another path",
                         )
         self._problems.raise_if_any()
+
+
+def _explained(error: BatchflowError) -> str:
+    return error.message if error.hint is None else f"{error.message}\nhint: {error.hint}"
 
 
 def foreign_claims(workflow: Workflow) -> dict[Path, str]:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchflow.errors import RefusedError
+from batchflow.errors import ChangedStepError, RefusedError
 from batchflow.journal.commits import Journal, State
 from batchflow.journal.records import Success
 from batchflow.runner.freshness import compare, judge
-from batchflow.runner.values import Reason, RunOptions
-from batchflow.text import count, duration
+from batchflow.runner.values import Committed, Reason, RunOptions
+from batchflow.text import count
 from batchflow.workflow.values import Step, Workflow
 
 WORK_AT_STAKE_S = 60.0
@@ -45,13 +45,9 @@ class Past:
     """It belongs to the last success, which is recorded: nothing of it was interrupted."""
 
     @property
-    def done(self) -> int:
-        return self.state.totals.succeeded + self.state.totals.failed
-
-    def describe(self) -> str:
-        """``4,200 of 10,000 items are done (12 min of work)``."""
-        done = f"{self.done:,} of {count(self.state.item_count, 'item')}"
-        return f"{done} {'is' if self.done == 1 else 'are'} done ({duration(self.state.work_s)} of work)"
+    def committed(self) -> Committed:
+        totals = self.state.totals
+        return Committed(self.state.item_count, totals.succeeded, totals.failed, self.state.work_s)
 
 
 def look(folder: Path, success: Success | None) -> Past | None:
@@ -82,12 +78,12 @@ def decide(
 ) -> Resumption:
     """What to do about ``past`` when ``step``, which is stale, is run as ``signature`` says.
 
-    Raises ``RefusedError`` when more than ``WORK_AT_STAKE_S`` of work and a change stand against each other.
+    Raises ``ChangedStepError`` when more than ``WORK_AT_STAKE_S`` of work and a change stand against each other.
     """
     if past is None or (past.is_over and not options.retry):
         return Resumption()
     if forced or options.restart:
-        return Resumption(notices=(f"begins anew; dropped: {past.describe()}",) if not past.is_over else ())
+        return Resumption(notices=_anew(past))
     moved = _other_work(step, past.state.signature, signature)
     if moved is not None:
         if options.retry and past.state.totals.failed:
@@ -95,7 +91,7 @@ def decide(
                 f"step {step.name}: {moved} since: the failed items alone cannot be tried again",
                 hint="batchflow run brings the step up to date",
             )
-        return Resumption(notices=(f"{moved}, so the step begins anew; dropped: {past.describe()}",))
+        return Resumption(notices=_anew(past, moved))
     changes = _changes(step, workflow, past.state.signature, signature)
     kept: tuple[str, ...] = ()
     if changes:
@@ -103,17 +99,25 @@ def decide(
         if not (options.accept_changes or options.retry):
             if past.state.work_s >= WORK_AT_STAKE_S:
                 raise _refusal(step, past, changes)
-            return Resumption(notices=(f"begins anew, {said}; dropped: {past.describe()}",))
-        kept = (f"{count(past.done, 'item')} of before the change {'is' if past.done == 1 else 'are'} kept: {said}",)
+            return Resumption(notices=_anew(past, said))
+        done = past.committed.done
+        kept = (f"{count(done, 'item')} of before the change {'is' if done == 1 else 'are'} kept ({said})",)
     return _go_on(step, past, options, kept)
+
+
+def _anew(past: Past, why: str = "") -> tuple[str, ...]:
+    """The notice that work is dropped, if there is any."""
+    if past.is_over or not past.committed.done:
+        return ()
+    return (f"begins anew{why and f' ({why})'}; dropped: {past.committed.amount()}",)
 
 
 def _go_on(step: Step, past: Past, options: RunOptions, notices: tuple[str, ...]) -> Resumption:
     failed = past.state.totals.failed
     # What failed stays failed as long as it is tolerated; where it is not, nothing but trying again could help.
     reopens = bool(failed) and (options.retry or bool(judge(_as_receipt(past.state), step)))
-    if not past.is_over and past.done:
-        notices += (f"goes on: {past.describe()}",)
+    if not past.is_over and past.committed.done:
+        notices += (f"goes on: {past.committed.describe()}",)
     if reopens:
         notices += (f"{count(failed, 'item')} that failed before {'is' if failed == 1 else 'are'} tried again",)
     return Resumption(resumes=True, reopens=reopens, notices=notices)
@@ -149,11 +153,11 @@ def _changes(step: Step, workflow: Workflow, old: Mapping[str, Any], new: Mappin
     return [reason for reason in compare(before, new, step, workflow) if reason.kind != "upstream"]
 
 
-def _refusal(step: Step, past: Past, changes: list[Reason]) -> RefusedError:
+def _refusal(step: Step, past: Past, changes: list[Reason]) -> ChangedStepError:
     lines = "".join(f"\n  {one.describe()}" for one in changes)
-    return RefusedError(
-        f"step {step.name} was interrupted when {past.describe()}, and has changed since:{lines}",
-        hint="--accept-changes keeps what is done and goes on as it is now, --restart drops it and begins anew",
+    return ChangedStepError(
+        f"step {step.name} was interrupted with {past.committed.amount()} done, and has changed since:{lines}",
+        hint="--accept-changes keeps what is done and goes on with the step as it is now, --restart drops it",
     )
 
 

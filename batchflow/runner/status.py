@@ -12,7 +12,8 @@ from batchflow.journal.lock import holder_is_alive
 from batchflow.journal.records import PastRun, Records
 from batchflow.model import Receipt
 from batchflow.runner.planning import Memory, Planner, read_memory
-from batchflow.runner.values import RunOptions, StepRecord, StepStatus
+from batchflow.runner.prospects import Pasts
+from batchflow.runner.values import RunOptions, StepPlan, StepRecord, StepStatus
 from batchflow.workflow.values import Step, Workflow
 
 
@@ -20,7 +21,8 @@ def last_status(workflow: Workflow) -> Mapping[str, StepRecord]:
     """Every step of the workflow → how it ended when it last ran.
 
     A step that succeeded is ``up_to_date`` as long as a run would skip it, and ``done`` afterwards, with the reasons
-    why it is stale as its ``hint``.  Raises ``JournalError`` for records that cannot be read.
+    why it is stale as its ``hint``; one that did not has what is kept of it, and what would become of that.
+    Raises ``JournalError`` for records that cannot be read.
     """
     records = Records.open_for_reading(workflow.state_folder)
     if records is None:
@@ -28,9 +30,13 @@ def last_status(workflow: Workflow) -> Mapping[str, StepRecord]:
     else:
         with records:
             memory = read_memory(records)
-    stale = _stale(workflow, memory)
+    planner = Planner(workflow, RunOptions(targets=tuple(workflow.steps)), memory)
+    try:
+        plans = {one.step: one for one in planner.plan().steps}
+    except BatchflowError:  # then nothing can be said about what is stale
+        plans = {}
     alive = holder_is_alive(workflow.state_folder)
-    return {name: _status(step, memory, stale.get(name), alive) for name, step in workflow.steps.items()}
+    return {name: _status(step, memory, plans.get(name), planner.pasts, alive) for name, step in workflow.steps.items()}
 
 
 def run_history(workflow: Workflow, limit: int = 20) -> tuple[PastRun, ...]:
@@ -50,29 +56,24 @@ def receipt_from(values: Mapping[str, Any] | None) -> Receipt | None:
     return Receipt(**{name: value for name, value in values.items() if name in known})
 
 
-def _stale(workflow: Workflow, memory: Memory) -> dict[str, str]:
-    """Step → why it is stale, empty text when it is not; steps about which nothing can be said are left out."""
-    try:
-        plan = Planner(workflow, RunOptions(targets=tuple(workflow.steps)), memory).plan()
-    except BatchflowError:
-        return {}
-    return {one.step: "; ".join(reason.describe() for reason in one.reasons) for one in plan.steps}
-
-
-def _status(step: Step, memory: Memory, reasons: str | None, alive: bool) -> StepRecord:
+def _status(step: Step, memory: Memory, plan: StepPlan | None, pasts: Pasts, alive: bool) -> StepRecord:
     outputs: dict[str, Path] = {name: output.path for name, output in step.outputs.items()}
-    attempt = memory.attempts.get(step.name)
+    attempt, success = memory.attempts.get(step.name), memory.successes.get(step.name)
+    if plan is not None and not plan.stale and success is not None:
+        return StepRecord(step.name, "up_to_date", success.elapsed_s, outputs, receipt_from(success.receipt))
     if attempt is None:
         return StepRecord(step.name, "never_run", 0.0, outputs)
-    if attempt.status == "running":
-        if alive:
-            return StepRecord(step.name, "running", 0.0, outputs)
-        return StepRecord(step.name, "interrupted", 0.0, outputs, error="its run ended before the step did")
     receipt = receipt_from(attempt.receipt)
-    if attempt.status in ("failed", "interrupted"):
-        status: StepStatus = "failed" if attempt.status == "failed" else "interrupted"
-        return StepRecord(step.name, status, attempt.elapsed_s, outputs, receipt, attempt.error, attempt.hint)
-    if reasons == "":
-        return StepRecord(step.name, "up_to_date", attempt.elapsed_s, outputs, receipt)
-    hint = None if reasons is None else f"stale: {reasons}"
-    return StepRecord(step.name, "done", attempt.elapsed_s, outputs, receipt, hint=hint)
+    if attempt.status == "done":
+        reasons = () if plan is None else plan.reasons
+        hint = f"stale: {'; '.join(one.describe() for one in reasons)}" if reasons else None
+        return StepRecord(step.name, "done", attempt.elapsed_s, outputs, receipt, hint=hint)
+    committed = pasts.committed(step)
+    if attempt.status == "running" and alive:
+        return StepRecord(step.name, "running", 0.0, outputs, committed=committed)
+    status: StepStatus = "failed" if attempt.status == "failed" else "interrupted"
+    error = "its run ended before the step did" if attempt.status == "running" else attempt.error
+    note = "" if plan is None else plan.note
+    return StepRecord(
+        step.name, status, attempt.elapsed_s, outputs, receipt, error, attempt.hint, committed=committed, note=note
+    )

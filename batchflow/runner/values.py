@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from batchflow.model import Receipt
+from batchflow.text import count, duration
 from batchflow.workflow.values import Position
 
 
@@ -56,6 +57,8 @@ class Reason:
         """One line, ``parameter limit: 200 → 500``."""
         if self.kind == "threshold":
             return f"{self.name}: {self.new}"
+        if self.kind == "retry":
+            return f"retry: {self.new}"
         subject = " ".join(part for part in (self.kind.replace("_", " "), self.name) if part)
         if self.old is None and self.new is None:
             return subject
@@ -72,6 +75,8 @@ class StepPlan:
     reasons: tuple[Reason, ...]
     note: str = ""
     """What becomes of the work of an interrupted run, in words."""
+    is_refused: bool = False
+    """The run would be refused because of this step; ``note`` says why."""
 
     @property
     def stale(self) -> bool:
@@ -96,6 +101,40 @@ StepStatus: TypeAlias = Literal["done", "up_to_date", "failed", "interrupted", "
 
 
 @dataclass(frozen=True)
+class Committed:
+    """What a parallel step that is not at its end has done so far: on disk, and in its journal."""
+
+    item_count: int
+    succeeded: int
+    failed: int
+    work_s: float
+    """How long that took."""
+
+    @property
+    def done(self) -> int:
+        return self.succeeded + self.failed
+
+    @property
+    def to_do(self) -> int:
+        return self.item_count - self.done
+
+    def describe(self) -> str:
+        """``4,200 of 10,000 items are done, 2 of them failed (12 min of work), 5,800 to do``."""
+        are = "is" if self.done == 1 else "are"
+        failed = f", {self.failed:,} of them failed" if self.failed else ""
+        left = f", {self.to_do:,} to do" if self.to_do else ""
+        return f"{self.done:,} of {count(self.item_count, 'item')} {are} done{failed} ({self._work}){left}"
+
+    def amount(self) -> str:
+        """``4,200 of 10,000 items (12 min of work)``."""
+        return f"{self.done:,} of {count(self.item_count, 'item')} ({self._work})"
+
+    @property
+    def _work(self) -> str:
+        return f"{duration(self.work_s)} of work"
+
+
+@dataclass(frozen=True)
 class StepRecord:
     """How one step ended in one run."""
 
@@ -106,6 +145,10 @@ class StepRecord:
     receipt: Receipt | None = None
     error: str | None = None
     hint: str | None = None
+    committed: Committed | None = None
+    """What is kept of a parallel step that did not come to its end, and is no success of before."""
+    note: str = ""
+    """What would become of that now, in words."""
 
 
 @dataclass(frozen=True)

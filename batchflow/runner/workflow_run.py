@@ -50,6 +50,7 @@ from batchflow.redaction import masked
 from batchflow.runner.code import CodeReader
 from batchflow.runner.parallel_steps import Beginning, begin, kept_outputs
 from batchflow.runner.planning import Planner, read_memory
+from batchflow.runner.prospects import Pasts, for_one_step
 from batchflow.runner.signature import code_of, settle_code, sign
 from batchflow.runner.status import receipt_from
 from batchflow.runner.steps import RunParallel, StepJob, execute, pending_outputs, step_folder
@@ -71,8 +72,8 @@ def run_workflow(
 ) -> RunRecord:
     """Bring the targets up to date; ``exit_code`` of the record is 0, that of the first error, or 128 + signal.
 
-    Raises ``WorkflowError``, ``UsageError``, ``RefusedError`` (another run, an output that is not ours),
-    ``JournalError`` or ``ResourceError`` when nothing was started.
+    Raises ``WorkflowError``, ``UsageError``, ``RefusedError`` (another run, an output that is not ours, an interrupted
+    step that has changed since), ``JournalError`` or ``ResourceError`` when nothing was started.
     """
     return WorkflowRun(workflow, options, on_event, stop, run_parallel).run()
 
@@ -107,6 +108,8 @@ class WorkflowRun:
             self._memory = read_memory(records)
             planner = Planner(workflow, self._options, self._memory)
             plan = planner.plan()
+            for refusal in planner.refusals:
+                raise refusal
             self._check_outputs(plan, records)
             self._records, self._code, self._observer = records, planner.code, planner.observer
             records.drop_claims_except(workflow.steps)
@@ -231,7 +234,7 @@ class WorkflowRun:
             outputs,
             signature,
             self._memory.successes.get(step.name),
-            self._options,
+            for_one_step(self._options, plan.reasons),
             forced=any(reason.kind == "forced" for reason in plan.reasons),
         )
         for notice in beginning.resumption.notices:
@@ -285,7 +288,12 @@ class WorkflowRun:
         elapsed_s = time.monotonic() - started
         kind = type(error).__name__
         status: Literal["failed", "interrupted"] = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
-        self._results[step.name] = replace(self._record(step, status, elapsed_s), error=error.message, hint=error.hint)
+        self._results[step.name] = replace(
+            self._record(step, status, elapsed_s),
+            error=error.message,
+            hint=error.hint,
+            committed=Pasts(self._workflow, self._memory.successes).committed(step),
+        )
         if self.first_error is None:
             self.first_error = error
         self._records.put_attempt(
