@@ -18,7 +18,8 @@ from pathlib import Path
 
 from batchflow.model import Failure, FailureEntry, Shortfall
 from batchflow.output.files import explained
-from batchflow.output.replace import partial_path, replace_file
+from batchflow.output.replace import open_partial, partial_path, replace_file
+from batchflow.redaction import redact
 
 
 def entry_of_failure(failure: Failure, first_item: int, item_count: int) -> FailureEntry:
@@ -27,13 +28,13 @@ def entry_of_failure(failure: Failure, first_item: int, item_count: int) -> Fail
         "mini_batch": failure.dispatch.mini_batch_index,
         "attempts": failure.dispatch.attempt,
         "error_type": failure.error_type,
-        "message": failure.message,
-        "traceback": failure.traceback,
+        "message": redact(failure.message),
+        "traceback": redact(failure.traceback),
         "signal": failure.signal,
         "exit_code": failure.exit_code,
         "worker": failure.worker,
         "pid": failure.pid,
-        "output_tail": failure.output_tail,
+        "output_tail": redact(failure.output_tail),
     }
     return FailureEntry(first_item, item_count, failure.kind, entry)
 
@@ -54,7 +55,7 @@ def write_failures(path: Path, failures: Iterable[FailureEntry], items: Callable
     partial = partial_path(path)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="ascii", newline="\n") as file:
+        with open_partial(partial) as file:
             for failure in failures:
                 names = items(failure.first_item, failure.first_item + failure.item_count)
                 for entry in _entries(failure, names):

@@ -1,4 +1,7 @@
-"""Replace a small file as a whole: written as ``NAME.partial``, made durable, renamed."""
+"""Replace a small file of ours as a whole: written as ``NAME.partial``, made durable, renamed.
+
+Invariant: it is private, and nothing is written through a link.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,16 @@ from pathlib import Path
 from typing import TextIO
 
 from batchflow.output.files import explained, sync_folder
+from batchflow.private import create_private
 
 
 def partial_path(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
+
+
+def open_partial(partial: Path) -> TextIO:
+    """A new private file for ASCII text in the place of whatever has the name."""
+    return os.fdopen(create_private(partial), "w", encoding="ascii", newline="\n")
 
 
 def replace_file(file: TextIO, partial: Path, path: Path) -> None:
@@ -27,6 +36,6 @@ def write_text(path: Path, text: str) -> None:
     partial = partial_path(path)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="ascii", newline="\n") as file:
+        with open_partial(partial) as file:
             file.write(text)
             replace_file(file, partial, path)

@@ -22,6 +22,7 @@ from batchflow.errors import (
     ResourceError,
     RunAbortedError,
 )
+from batchflow.journal.state_folder import make_state_folder
 from batchflow.model import Event, Notice, Receipt, StepProgress
 from batchflow.parallel import messages
 from batchflow.parallel.books import Books
@@ -34,6 +35,7 @@ from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFail
 from batchflow.pool.logs import WorkerLog
 from batchflow.pool.pool import Slot, WorkerPool
 from batchflow.pool.watch import Watch
+from batchflow.private import renew_private_folder
 
 PROGRESS_S = 0.25
 GRACE_S = 10.0
@@ -320,9 +322,8 @@ class _ParallelRun:
         return [] if self._pool is None else self._pool.slots
 
     def _make_folders(self) -> None:
-        logs = self._job.state_folder / "logs"
-        shutil.rmtree(logs, ignore_errors=True)
-        logs.mkdir(mode=0o700, parents=True)
+        logs = make_state_folder(self._job.state_folder) / "logs"
+        renew_private_folder(logs)
         names = [f"worker-{number}.log" for number in range(self._job.workers)]
         self._logs = [WorkerLog(logs / name) for name in [*names, "import.log"]]
 
