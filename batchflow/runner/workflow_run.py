@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from batchflow.control import StopLevel, StopRequest
 from batchflow.cpus import available_cpus
-from batchflow.errors import BatchflowError, InternalError, InterruptedRunError, ResourceError
+from batchflow.errors import BatchflowError, EntryScriptError, InternalError, InterruptedRunError, ResourceError
 from batchflow.failpoints import reach
 from batchflow.journal.lock import WorkflowLock
 from batchflow.journal.records import Attempt, PastRun, Records, Success
@@ -46,7 +46,7 @@ from batchflow.output.publish import (
     recover,
 )
 from batchflow.parallel.values import ParallelJob
-from batchflow.redaction import masked
+from batchflow.redaction import masked, redact
 from batchflow.runner.code import CodeReader
 from batchflow.runner.parallel_steps import Beginning, begin, kept_outputs
 from batchflow.runner.planning import Planner, read_memory
@@ -183,7 +183,7 @@ class WorkflowRun:
             self._stop.request(StopLevel.NOW)
             self._fail(step, started, InterruptedRunError(f"step {step.name} was interrupted", signal_number=2))
         except Exception as error:
-            self._fail(step, started, _as_ours(error, step))
+            self._fail(step, started, _without_secrets(_as_ours(error, step)))
         else:
             elapsed_s = time.monotonic() - started
             self._results[step.name] = self._record(step, "done", elapsed_s, receipt=receipt)
@@ -331,6 +331,15 @@ def _as_ours(error: Exception, step: Step) -> BatchflowError:
     )
     ours.__cause__ = error
     return ours
+
+
+def _without_secrets(error: BatchflowError) -> BatchflowError:
+    """The same error: what a step's own code says has come into its text."""
+    error.message, error.hint = redact(error.message), None if error.hint is None else redact(error.hint)
+    error.args = (error.message,)
+    if isinstance(error, EntryScriptError):
+        error.traceback = redact(error.traceback)
+    return error
 
 
 def _run_parallel_step(job: ParallelJob, *, on_event: Callable[[Event], None], stop: StopRequest) -> Receipt:
