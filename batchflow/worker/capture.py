@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import faulthandler
 import fcntl
+import io
 import logging
 import os
 import sys
 from collections.abc import Mapping
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -36,6 +41,7 @@ _SINGLE_THREADED = {
 }
 _DEFAULTS = {"TOKENIZERS_PARALLELISM": "false", "TF_CPP_MIN_LOG_LEVEL": "2"}
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _LINE_BUFFERED = 1
 """``_IOLBF`` of glibc and musl."""
 
@@ -65,8 +71,21 @@ def redirect_output(descriptor: int) -> None:
     faulthandler.enable(file=2, all_threads=True)
 
 
+class _OutputFile(io.FileIO):
+    """What does not fit on the disk is lost: that a log is full is no reason for an item to fail."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            return memoryview(data).nbytes
+
+
 def _text_file(descriptor: int) -> TextIO:
-    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    buffer = io.BufferedWriter(_OutputFile(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def flush_output() -> None:

@@ -220,6 +220,16 @@ if names == ["00007"] and context.attempt == 1:
     assert (outcome.rows, outcome.done().worker_deaths) == (numbered((0, 15)), 1)
 
 
+@pytest.mark.fault("F2", "O2")
+def test_a_log_that_cannot_grow_costs_no_item(steps: Steps) -> None:
+    """A limit of the size of files stands for a disk that is full."""
+    before = "def init():\n    import resource\n    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+    body = "print('x' * 20_000)\nsys.stderr.write('y' * 20_000)\nsys.stdout.flush()"
+    outcome = steps.run(script(body, before=before), workers=1, mini_batch_size=1)
+    assert (outcome.rows, outcome.done().attempts) == (numbered((0, 15)), 15)
+    assert len(outcome.log()) <= 50_000
+
+
 MEASURE = """
 import resource, sys
 from pathlib import Path
