@@ -12,24 +12,18 @@ from typing import Any, Literal, TypeAlias
 
 
 @dataclass(frozen=True)
-class MiniBatch:
-    """Consecutive items ``start`` (inclusive) to ``stop`` (exclusive) of one listing."""
-
-    index: int
-    start: int
-    stop: int
-
-    @property
-    def item_count(self) -> int:
-        return self.stop - self.start
-
-
-@dataclass(frozen=True)
 class Dispatch:
-    """One attempt (numbered from 1) of one mini-batch (numbered from 0)."""
+    """One attempt (numbered from 1) of items ``start`` to ``start + count``: a mini-batch, or a part of one.
+
+    ``mini_batch_index`` is its ordinal.  The attempt of a part says how often its items are given to ``run()``, this
+    time included.
+    """
 
     mini_batch_index: int
     attempt: int
+    start: int
+    count: int
+    is_part: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,11 +31,12 @@ class Failure:
     """Why an attempt did not succeed.
 
     ``kind`` is one of ``exception`` (``run()`` raised), ``contract`` (it returned something it must not),
-    ``died`` (the worker went away), ``timeout`` (it was killed for taking too long).
+    ``died`` (the worker went away), ``timeout`` (it was killed for taking too long), ``memory`` (it was killed because
+    memory ran out).
     """
 
     dispatch: Dispatch
-    kind: Literal["exception", "contract", "died", "timeout"]
+    kind: Literal["exception", "contract", "died", "timeout", "memory"]
     error_type: str
     message: str
     traceback: str = ""
@@ -55,19 +50,21 @@ class Failure:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """A mini-batch that returned fewer elements than it has items, under ``items = "at_least"``."""
+    """A mini-batch, or a part of one, that returned fewer elements than it has items, under ``items = "at_least"``."""
 
     mini_batch_index: int
     attempt: int
     returned_count: int
     missing_count: int
+    start: int
+    item_count: int
 
 
 @dataclass(frozen=True)
 class FailureEntry:
     """What ``failed.jsonl`` and the journal say about consecutive items that failed.
 
-    ``entry`` is the JSON object of each item, without the item; kind ``shortfall`` is about a mini-batch as a whole.
+    ``entry`` is the JSON object of each item, without kind and item; kind ``shortfall`` is about all of them together.
     """
 
     first_item: int

@@ -3,7 +3,8 @@
 Knows no clock, file or process: the runner tells it what happened and asks what to do.  Mini-batches that go well are
 handled in bulk, as ranges and counts; only what goes wrong is known one by one.
 
-Invariant: every mini-batch is in exactly one of fresh, ready (again), in flight, succeeded, failed.
+Invariant: every mini-batch is in exactly one of fresh, ready (again), in flight (given out, or its result waits to be
+committed), isolating, succeeded, failed.  What isolates has each of its items in exactly one part.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ import heapq
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from batchflow.isolation import Isolation, Part
+from batchflow.mini_batches import MiniBatches
 from batchflow.model import Dispatch, Failure, Shortfall
 from batchflow.text import count
 
 LOOK_MAX = 64
 """Mini-batches looked at for one that a worker has not failed itself."""
+WHOLE_ATTEMPTS_MAX = 2
+"""Attempts of a whole mini-batch before it is isolated."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,8 @@ class Policy:
     """When to give up: limits are numbers still tolerated, None for any number."""
 
     attempts_max: int = 3
+    isolate: bool = True
+    """Halve a failing mini-batch until its bad items are known."""
     failed_items_limit: int | None = 0
     failed_mini_batches_limit: int | None = None
     failed_percent_limit: float = 100.0
@@ -31,11 +38,20 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Before:
+    """What earlier sessions of the same run have decided: counts that thresholds and totals include."""
+
+    succeeded_items: int = 0
+    failed_items: int = 0
+    mini_batches: int = 0
+    failed_mini_batches: int = 0
+
+
+@dataclass(frozen=True)
 class Lost:
-    """A mini-batch that failed for good: all its items have failed."""
+    """Items that failed for good: those of the dispatch that failed."""
 
     dispatch: Dispatch
-    item_count: int
     failure: Failure
 
 
@@ -48,112 +64,195 @@ class Plan:
     """The books of one parallel step.
 
     ``take_fresh`` and ``take_ready`` hand out work (ready work first: it is older); ``succeeded``, ``fell_short``,
-    ``failed`` and ``returned`` report what became of it.
+    ``failed``, ``part_succeeded`` and ``returned`` report what became of it.  A mini-batch is isolating from its last
+    failure as a whole until all its parts are decided; then what was saved of it waits, as one, to be committed.
     """
 
-    def __init__(self, mini_batch_count: int, item_count: int, policy: Policy) -> None:
-        if mini_batch_count < 0 or item_count < mini_batch_count:
-            raise ValueError(
-                f"more mini-batches than items, mini_batch_count={mini_batch_count}, item_count={item_count}"
-            )
+    def __init__(self, mini_batches: MiniBatches, policy: Policy, before: Before | None = None) -> None:
         if policy.attempts_max < 1:
             raise ValueError(f"a mini-batch needs at least one attempt, attempts_max={policy.attempts_max}")
-        self.mini_batch_count = mini_batch_count
-        self.item_count = item_count
+        before = before or Before()
+        self.mini_batches = mini_batches
         self.policy = policy
+        self.mini_batch_count = before.mini_batches + mini_batches.count
+        self.item_count = before.succeeded_items + before.failed_items + mini_batches.item_count
         self.fresh_index = 0
-        self._ready: list[tuple[int, int]] = []
+        self._ready: list[tuple[int, int, int, int, bool]] = []  # index, start, count, attempt, is_part
+        self._isolations: dict[int, Isolation] = {}
         self.in_flight_count = 0
+        """Dispatches given out, and mini-batches whose result waits to be committed."""
         self.succeeded_count = 0
+        """Mini-batches of this session that are committed, at least in part."""
         self.lost_count = 0
-        self.failed_item_count = 0
-        self.succeeded_item_count = 0
-        self.short_count = 0
-        """Mini-batches that succeeded with a shortfall: failed ones for the mini-batch threshold."""
+        """Mini-batches of this session of which nothing is left."""
+        self.succeeded_item_count = before.succeeded_items
+        self.failed_item_count = before.failed_items
+        self.failed_mini_batch_count = before.failed_mini_batches
+        """Those with failed or missing items."""
         self.attempts = 0
+        """Dispatches of this session, parts included."""
 
     # Handing out
 
     @property
     def fresh_count(self) -> int:
-        return self.mini_batch_count - self.fresh_index
+        return self.mini_batches.count - self.fresh_index
 
     @property
     def ready_count(self) -> int:
         return len(self._ready)
 
+    @property
+    def isolating_count(self) -> int:
+        return len(self._isolations)
+
     def take_fresh(self, count: int) -> tuple[int, int]:
         """The next mini-batches never tried: a half-open range, at most ``count`` long, in flight from now on."""
         start = self.fresh_index
-        self.fresh_index = min(self.mini_batch_count, start + max(0, count))
+        self.fresh_index = min(self.mini_batches.count, start + max(0, count))
         self.in_flight_count += self.fresh_index - start
         self.attempts += self.fresh_index - start
         return start, self.fresh_index
 
     def take_ready(self, excluding: Collection[int] = ()) -> Dispatch | None:
-        """The lowest mini-batch that waits to be tried again and is not in ``excluding``, in flight from now on."""
-        passed: list[tuple[int, int]] = []
-        while self._ready and len(passed) < LOOK_MAX and self._ready[0][0] in excluding:
-            passed.append(heapq.heappop(self._ready))
+        """The lowest mini-batch, or part of one, that waits to be tried again, in flight from now on.
+
+        Those in ``excluding`` are passed over, unless there are very many of them.
+        """
+        passed_over: list[tuple[int, int, int, int, bool]] = []
+        while self._ready and len(passed_over) < LOOK_MAX and self._ready[0][0] in excluding:
+            passed_over.append(heapq.heappop(self._ready))
         if self._ready:
             entry = heapq.heappop(self._ready)
-        elif len(passed) == LOOK_MAX:
-            entry = passed.pop(0)
+        elif len(passed_over) == LOOK_MAX:
+            entry = passed_over.pop(0)
         else:
             entry = None
-        for one in passed:
+        for one in passed_over:
             heapq.heappush(self._ready, one)
         if entry is None:
             return None
+        index, start, count, attempt, is_part = entry
         self.in_flight_count += 1
         self.attempts += 1
-        return Dispatch(*entry)
+        return Dispatch(index, attempt, start, count, is_part)
+
+    def _make_ready(self, dispatch: Dispatch, attempt: int) -> None:
+        one = (dispatch.mini_batch_index, dispatch.start, dispatch.count, attempt, dispatch.is_part)
+        heapq.heappush(self._ready, one)
 
     # What became of it
 
     def succeeded(self, mini_batch_count: int, item_count: int) -> None:
-        """So many mini-batches came back and are in the output; so many of their items succeeded."""
+        """So many mini-batches are committed, whole or what was saved of them; so many of their items succeeded."""
         self._leave_flight(mini_batch_count)
         self.succeeded_count += mini_batch_count
         self.succeeded_item_count += item_count
 
     def fell_short(self, shortfall: Shortfall) -> None:
-        """One of the succeeded mini-batches gave too few elements: the missing items have failed."""
-        self.short_count += 1
+        """Some of what was committed has too few elements: the missing items have failed."""
         self.failed_item_count += shortfall.missing_count
+        whole = self.mini_batches.range(shortfall.mini_batch_index)
+        if whole == (shortfall.start, shortfall.start + shortfall.item_count):
+            self.failed_mini_batch_count += 1  # that of a part has been counted when the part succeeded
 
-    def failed(self, failure: Failure, item_count: int) -> Lost | None:
-        """An attempt failed.  Returns the lost mini-batch if it was the last one, else it is ready again."""
-        self._leave_flight(1)
+    def failed(self, failure: Failure) -> Lost | None:
+        """An attempt failed.  Returns what is lost with it; else its items are to be tried again."""
         dispatch = failure.dispatch
-        if dispatch.attempt < self.policy.attempts_max:
-            heapq.heappush(self._ready, (dispatch.mini_batch_index, dispatch.attempt + 1))
+        self._leave_flight(1)
+        if dispatch.is_part:
+            return self._part_failed(failure)
+        isolates = self.policy.isolate and dispatch.count > 1
+        attempts_max = self.policy.attempts_max
+        if dispatch.attempt < (min(WHOLE_ATTEMPTS_MAX, attempts_max) if isolates else attempts_max):
+            self._make_ready(dispatch, dispatch.attempt + 1)
+            return None
+        if isolates:
+            isolation = Isolation(Part(dispatch.start, dispatch.count, dispatch.attempt))
+            self._isolations[dispatch.mini_batch_index] = isolation
+            self._try_parts(dispatch.mini_batch_index, isolation.open_parts)
             return None
         self.lost_count += 1
-        self.failed_item_count += item_count
-        return Lost(dispatch, item_count, failure)  # not kept: there may be very many
+        self.failed_mini_batch_count += 1
+        self.failed_item_count += dispatch.count
+        return Lost(dispatch, failure)  # not kept: there may be very many
 
     def returned(self, dispatch: Dispatch) -> None:
         """A worker went away before it began this one: ready again, same attempt, no blame."""
         self._leave_flight(1)
         self.attempts -= 1
-        heapq.heappush(self._ready, (dispatch.mini_batch_index, dispatch.attempt))
+        self._make_ready(dispatch, dispatch.attempt)
 
     def _leave_flight(self, count: int) -> None:
         if count > self.in_flight_count:
             raise ValueError(f"{count} mini-batches came back, in_flight_count={self.in_flight_count}")
         self.in_flight_count -= count
 
+    # Isolation
+
+    def is_isolating(self, mini_batch_index: int) -> bool:
+        """It has failed as a whole and is not finished: what is in flight of it is a part."""
+        return mini_batch_index in self._isolations
+
+    def is_isolated(self, mini_batch_index: int) -> bool:
+        """All its parts are decided: it is to be finished."""
+        isolation = self._isolations.get(mini_batch_index)
+        return isolation is not None and isolation.is_over
+
+    def is_first_open(self, part: Dispatch) -> bool:
+        """Every item of the isolating mini-batch before this part is saved or lost."""
+        return self._isolations[part.mini_batch_index].first_open == part.start
+
+    def part_succeeded(self, part: Dispatch, missing_count: int = 0) -> None:
+        """A part came back, perhaps with too few elements; it is kept until the isolation is finished."""
+        self._leave_flight(1)
+        isolation = self._isolations[part.mini_batch_index]
+        was_good = not isolation.has_failures
+        self._try_parts(part.mini_batch_index, isolation.saved(part.start, missing_count))
+        self.failed_mini_batch_count += was_good and isolation.has_failures
+
+    def _part_failed(self, failure: Failure) -> Lost | None:
+        part = failure.dispatch
+        isolation = self._isolations[part.mini_batch_index]
+        was_good = not isolation.has_failures
+        self._try_parts(part.mini_batch_index, isolation.failed(part.start))
+        if part.count > 1:
+            return None
+        self.failed_item_count += 1
+        self.failed_mini_batch_count += was_good
+        return Lost(part, failure)
+
+    def _try_parts(self, index: int, parts: list[Part]) -> None:
+        for part in parts:
+            heapq.heappush(self._ready, (index, part.start, part.item_count, part.attempt, True))
+
+    def finish_isolation(self, mini_batch_index: int, *, discard: bool = False) -> bool:
+        """What was saved of it waits, as one mini-batch, to be committed from now on; False if nothing was.
+
+        ``discard``: it cannot be committed, so its items have failed after all.
+        """
+        isolation = self._isolations.pop(mini_batch_index)
+        if not isolation.is_over:
+            raise ValueError(f"parts of mini-batch {mini_batch_index} are not decided yet")
+        if isolation.saved_count and not discard:
+            self.in_flight_count += 1
+            return True
+        self.lost_count += 1
+        self.failed_item_count += isolation.saved_count
+        self.failed_mini_batch_count += not isolation.has_failures
+        return False
+
+    def stop_isolation(self, mini_batch_index: int) -> None:
+        """The step ends early: what was saved of it so far waits to be committed, the rest is left to do."""
+        del self._isolations[mini_batch_index]
+        self.in_flight_count += 1
+
     # When to stop
 
     @property
     def done(self) -> bool:
-        """Every mini-batch has succeeded or failed."""
-        return self.succeeded_count + self.lost_count == self.mini_batch_count
-
-    @property
-    def failed_mini_batch_count(self) -> int:
-        return self.lost_count + self.short_count
+        """Every mini-batch of this session has succeeded or failed."""
+        return self.succeeded_count + self.lost_count == self.mini_batches.count
 
     def passed_threshold(self) -> str | None:
         """The threshold that has been passed, in words with the numbers, or None."""

@@ -6,8 +6,11 @@ last run: a run without failures leaves an empty file.  ASCII only; file names t
 
 An object for a failed item has ``kind`` (``exception``, ``contract``, ``died``, ``timeout``, ``memory``), ``item``,
 ``mini_batch``, ``attempts``, ``error_type``, ``message``, ``traceback``, ``signal``, ``exit_code``, ``worker``,
-``pid``, ``output_tail``; for a mini-batch that fell short ``kind`` (``shortfall``), ``mini_batch``, ``attempts``,
-``returned_count``, ``missing_count``, ``candidates``.
+``pid``, ``output_tail``.  ``attempts`` is how often the item was given to ``run()``, with others or alone; the rest is
+of the last time, which was alone if failures are isolated.
+
+An object for a mini-batch that fell short, or a part of one, has ``kind`` (``shortfall``), ``mini_batch``,
+``attempts``, ``returned_count``, ``missing_count``, ``candidates``.
 """
 
 from __future__ import annotations
@@ -22,11 +25,12 @@ from batchflow.output.replace import open_partial, partial_path, replace_file
 from batchflow.redaction import redact
 
 
-def entry_of_failure(failure: Failure, first_item: int, item_count: int) -> FailureEntry:
-    """All these items failed, with the last attempt's ``failure``."""
+def entry_of_failure(failure: Failure, mini_batch: int) -> FailureEntry:
+    """All items of the failed dispatch are lost; ``mini_batch`` is the number that users see."""
+    dispatch = failure.dispatch
     entry = {
-        "mini_batch": failure.dispatch.mini_batch_index,
-        "attempts": failure.dispatch.attempt,
+        "mini_batch": mini_batch,
+        "attempts": dispatch.attempt,
         "error_type": failure.error_type,
         "message": redact(failure.message),
         "traceback": redact(failure.traceback),
@@ -36,18 +40,18 @@ def entry_of_failure(failure: Failure, first_item: int, item_count: int) -> Fail
         "pid": failure.pid,
         "output_tail": redact(failure.output_tail),
     }
-    return FailureEntry(first_item, item_count, failure.kind, entry)
+    return FailureEntry(dispatch.start, dispatch.count, failure.kind, entry)
 
 
-def entry_of_shortfall(shortfall: Shortfall, first_item: int, item_count: int) -> FailureEntry:
-    """Some of these items, nobody knows which, have no element in what the mini-batch returned."""
+def entry_of_shortfall(shortfall: Shortfall, mini_batch: int) -> FailureEntry:
+    """Some of its items, nobody knows which, have no element in what came back."""
     entry = {
-        "mini_batch": shortfall.mini_batch_index,
+        "mini_batch": mini_batch,
         "attempts": shortfall.attempt,
         "returned_count": shortfall.returned_count,
         "missing_count": shortfall.missing_count,
     }
-    return FailureEntry(first_item, item_count, "shortfall", entry)
+    return FailureEntry(shortfall.start, shortfall.item_count, "shortfall", entry)
 
 
 def write_failures(path: Path, failures: Iterable[FailureEntry], items: Callable[[int, int], Sequence[str]]) -> None:

@@ -14,7 +14,6 @@ import os
 import pickle
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from batchflow import _core
@@ -22,6 +21,7 @@ from batchflow._core import Channel, Note
 from batchflow.clock import Clock, SystemClock
 from batchflow.errors import BatchflowError, EntryScriptError, ResourceError, UsageError, WorkerDiedError
 from batchflow.parallel.call_setup import call_spec, positive
+from batchflow.parallel.pace import Pace
 from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFailed, PoolEvent, WorkerDied
 from batchflow.pool.pool import PoolLimits, Slot, WorkerPool
 from batchflow.worker.spec import WorkerSpec
@@ -31,8 +31,6 @@ FAILURES_MAX = 3
 ZYGOTE_DEATHS_MAX = 3
 FORK_PAUSE_S = 1.0
 """After the machine refused a process, when others work on."""
-QUEUE_NS = 20_000_000
-"""How much work, by its own measure, lies before a worker: a wake-up of the driver is small against this."""
 DEPTH_MAX = 1024
 RECORD_SIZE = 64
 """Bytes that the rings count as one request: the payload of a call makes it several."""
@@ -57,24 +55,6 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f"\n{self.text}"
-
-
-@dataclass(slots=True)
-class _Pace:
-    """How long a worker's latest calls took."""
-
-    result_count: int = 0
-    run_ns: int = 0
-    call_ns: int = QUEUE_NS
-
-    def depth(self, channel: Channel) -> int:
-        """How many calls the worker should hold, so that they keep it busy until the driver looks again."""
-        count = channel.result_count - self.result_count
-        if count:
-            latest_ns = (channel.run_ns - self.run_ns) // count
-            self.call_ns = latest_ns if self.result_count == 0 else (self.call_ns + latest_ns) // 2
-            self.result_count, self.run_ns = channel.result_count, channel.run_ns
-        return max(1, min(DEPTH_MAX, QUEUE_NS // max(1, self.call_ns)))
 
 
 class Caller:
@@ -111,7 +91,7 @@ class Caller:
         self._ready: deque[int] = deque()
         self._payloads: dict[int, bytes] = {}  # of every outstanding call
         self._attempt: dict[int, int] = {}  # of the calls tried before
-        self._paces: dict[int, _Pace] = {}  # by the generation of a worker
+        self._paces: dict[int, Pace] = {}  # by the generation of a worker
         self._damaged: set[int] = set()  # generations
         self._outcomes: list[Outcome] = []
         self._failures = self._idle_deaths = self._zygote_deaths = 0
@@ -126,8 +106,8 @@ class Caller:
     @property
     def ahead_count(self) -> int:
         """How many outstanding calls keep every worker busy."""
-        call_ns = min((pace.call_ns for pace in self._paces.values()), default=QUEUE_NS)
-        return self.worker_count * max(16, 3 * min(DEPTH_MAX, QUEUE_NS // max(1, call_ns)))
+        depth = max((pace.depth(1, DEPTH_MAX) for pace in self._paces.values()), default=1)
+        return self.worker_count * max(16, 3 * depth)
 
     def start(self) -> None:
         """Exec the zygote; it begins to load the function at once.  Workers follow with the calls."""
@@ -202,9 +182,10 @@ class Caller:
                 continue
             pace = self._paces.get(channel.generation)
             if pace is None:
-                pace = self._paces[channel.generation] = _Pace()
+                pace = self._paces[channel.generation] = Pace()
             share = len(self._ready) // (2 * len(slots))  # towards the end the rest is shared out
-            depth = max(1, min(pace.depth(channel), share))
+            pace.look(channel)
+            depth = max(1, min(pace.depth(1, DEPTH_MAX), share))
             if self._ready and channel.in_flight <= depth // 2:
                 # An eighth done is news: results wait no longer than that, and their reader need not be woken for each.
                 size = len(self._payloads[self._ready[0]])

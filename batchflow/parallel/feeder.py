@@ -9,47 +9,49 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from batchflow._core import Gather
+from batchflow._core import Channel, Gather
 from batchflow.model import Dispatch
+from batchflow.parallel.pace import Pace
+from batchflow.parallel.pieces import Pieces
 from batchflow.plan import Plan
 from batchflow.pool.pool import Slot
 
-QUEUE_NS = 20_000_000
-"""How much work, by the worker's own measure, lies before it: a wake-up of the driver is small against this."""
 DEPTH_MAX = 2048
 """Half the requests that fit a ring of 256 KiB."""
 DEPTH_FIRST = 2
-"""Before the first mini-batch has been timed."""
+"""Before the first mini-batch has been timed, and at least as long as there is plenty."""
 WINDOW_SIZE = 64 << 20
 """Bytes of results that may wait for an earlier one; then nothing fresh is dispatched until it has come."""
 
 
-def depth_for(run_ns: int, result_count: int, fresh_count: int, worker_count: int) -> int:
+def depth_for(pace: Pace, left_count: int, worker_count: int) -> int:
     """How many mini-batches one worker should hold, the one it works on included; at least 1.
 
-    ``run_ns`` is what its ``result_count`` attempts took.  Towards the end the rest is shared out, so that nobody
-    holds several while another has none.
+    Towards the end the rest, ``left_count``, is shared out, so that nobody holds several while another has none.
     """
-    depth = DEPTH_FIRST
-    if result_count:
-        depth = max(DEPTH_FIRST, min(DEPTH_MAX, QUEUE_NS * result_count // max(1, run_ns)))
-    return max(1, min(depth, fresh_count // (2 * max(1, worker_count))))
+    depth = max(DEPTH_FIRST, pace.depth(DEPTH_FIRST, DEPTH_MAX))
+    return max(1, min(depth, left_count // (2 * max(1, worker_count))))
 
 
 class Feeder:
     """Hands out what the plan has, to the workers that are ready."""
 
-    def __init__(self, plan: Plan, gather: Gather, mini_batch_size: int) -> None:
+    def __init__(self, plan: Plan, gather: Gather, pieces: Pieces) -> None:
         self._plan = plan
         self._gather = gather
-        self._mini_batch_size = mini_batch_size
+        self._pieces = pieces
+        self._paces: dict[int, tuple[int, Pace]] = {}  # by worker, with the generation
         self._failed_on: dict[int, int] = {}  # mini-batch → the worker of its last failed attempt
         self._failures_of: defaultdict[int, set[int]] = defaultdict(set)  # the same by worker
 
     def failed_on(self, mini_batch_index: int, worker: int) -> None:
-        """Try this one elsewhere next time, if there is an elsewhere."""
+        """Try this one, or the next part of it, elsewhere, if there is an elsewhere."""
+        self._forget_failure(mini_batch_index)
         self._failed_on[mini_batch_index] = worker
         self._failures_of[worker].add(mini_batch_index)
+
+    def _forget_failure(self, mini_batch_index: int) -> None:
+        self._failures_of[self._failed_on.pop(mini_batch_index, -1)].discard(mini_batch_index)
 
     def fill(self, slots: Sequence[Slot]) -> list[Slot]:
         """Give every ready worker what it should hold.
@@ -67,34 +69,45 @@ class Feeder:
 
     def _fill_one(self, slot: Slot, left: int, worker_count: int, *, alone: bool) -> bool:
         channel = slot.channel
-        depth = depth_for(channel.run_ns, channel.result_count, left, worker_count)
+        depth = depth_for(self._pace_of(slot), left, worker_count)
         channel.set_low_water(depth // 2)
         if channel.in_flight > depth // 2:
             return True
         # What was tried before goes first, or a long step would not know of a bad item before its end.
         taken = self._fill_ready(slot, depth, alone=alone)
-        if taken and self._gather.held_bytes <= WINDOW_SIZE:
-            taken = self._fill_fresh(slot, depth)
+        if taken and self._gather.held_bytes + self._pieces.held_bytes <= WINDOW_SIZE:
+            taken = self._fill_fresh(channel, depth)
         return taken
+
+    def _pace_of(self, slot: Slot) -> Pace:
+        generation, pace = self._paces.get(slot.number, (0, None))
+        if pace is None or generation != slot.channel.generation:
+            pace = Pace()
+            self._paces[slot.number] = slot.channel.generation, pace
+        pace.look(slot.channel)
+        return pace
 
     def _fill_ready(self, slot: Slot, depth: int, *, alone: bool) -> bool:
         while self._plan.ready_count and slot.channel.in_flight < depth:
             dispatch = self._plan.take_ready(() if alone else self._failures_of[slot.number])
             if dispatch is None:
                 return True
-            index = dispatch.mini_batch_index
-            start = index * self._mini_batch_size
-            count = min(self._mini_batch_size, self._plan.item_count - start)
-            if not slot.channel.run(index, dispatch.attempt, start, count):
+            index, attempt = dispatch.mini_batch_index, dispatch.attempt
+            if not slot.channel.run(index, attempt, dispatch.start, dispatch.count, dispatch.is_part):
                 self._plan.returned(dispatch)
                 return False
-            self._failures_of[self._failed_on.pop(index, -1)].discard(index)
+            self._forget_failure(index)
         return True
 
-    def _fill_fresh(self, slot: Slot, depth: int) -> bool:
-        start, stop = self._plan.take_fresh(depth - slot.channel.in_flight)
-        size = self._mini_batch_size
-        written = slot.channel.run_range(start, stop, start * size, size, self._plan.item_count)
-        for index in range(start + written, stop):
-            self._plan.returned(Dispatch(index, 1))
-        return written == stop - start
+    def _fill_fresh(self, channel: Channel, depth: int) -> bool:
+        mini_batches = self._plan.mini_batches
+        first, stop = self._plan.take_fresh(depth - channel.in_flight)
+        while first < stop:
+            next_first, start, stop_item = mini_batches.consecutive(first, stop)
+            first += channel.run_range(first, next_first, start, mini_batches.size, stop_item)
+            if first < next_first:
+                break
+        for index in range(first, stop):
+            start, stop_item = mini_batches.range(index)
+            self._plan.returned(Dispatch(index, 1, start, stop_item - start))
+        return first == stop

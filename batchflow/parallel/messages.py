@@ -6,31 +6,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from batchflow._core import Listing
+from batchflow.mini_batches import MiniBatches
 from batchflow.parallel.outcomes import Outcomes
 from batchflow.pool.events import LoadedLate, WorkerDied
 from batchflow.pool.pool import Slot
 from batchflow.text import count
 
 
-def aborted(reason: str, outcomes: Outcomes, failed_path: Path) -> str:
+def aborted(reason: str, outcomes: Outcomes, mini_batches: MiniBatches, listing: Listing, failed_path: Path) -> str:
     """The threshold that was passed, then the first failure with the item and the user's own frames."""
     lines = [reason]
     if outcomes.first_lost is not None:
         lost = outcomes.first_lost
-        index = lost.dispatch.mini_batch_index
-        items = outcomes.items(index)
-        more = f" and {len(items) - 1} more" if len(items) > 1 else ""
-        lines.append(f"first failure: mini_batch_index={index}, attempt={lost.dispatch.attempt}, {items[0]}{more}")
+        dispatch = lost.dispatch
+        number = mini_batches.number(dispatch.mini_batch_index)
+        first = listing.path(dispatch.start)
+        more = f" and {dispatch.count - 1} more" if dispatch.count > 1 else ""
+        lines.append(f"first failure: mini_batch_index={number}, attempt={dispatch.attempt}, {first}{more}")
         lines.append(_cause(lost.failure.error_type, lost.failure.message, lost.failure.traceback))
         if lost.failure.output_tail:
             lines.append("last output of the worker:")
             lines.extend(f"  {line}" for line in lost.failure.output_tail.splitlines()[-10:])
     elif outcomes.first_shortfall is not None:
         shortfall = outcomes.first_shortfall
-        item_count = shortfall.returned_count + shortfall.missing_count
+        number = mini_batches.number(shortfall.mini_batch_index)
         lines.append(
-            f"first shortfall: mini_batch_index={shortfall.mini_batch_index}, "
-            f"run() returned {count(shortfall.returned_count, 'element')} for {count(item_count, 'item')}"
+            f"first shortfall: mini_batch_index={number}, "
+            f"run() returned {count(shortfall.returned_count, 'element')} for {count(shortfall.item_count, 'item')}"
         )
         if not shortfall.returned_count:
             lines.append("is `return` missing in run()?")
@@ -93,8 +96,9 @@ def loaded_late(event: LoadedLate, script: Path) -> str:
     )
 
 
-def keep_dying(count: int, death: WorkerDied) -> str:
-    text = f"{count} workers died one after another while idle, the last one of {death.exit.describe()}"
+def keep_dying(too_often: str, death: WorkerDied) -> str:
+    """``too_often``: as ``RestartLimit.passed`` says it."""
+    text = f"{too_often}, the last one of {death.exit.describe()}"
     return f"{text}\nits last output:\n{death.output_tail}" if death.output_tail else text
 
 
@@ -106,17 +110,14 @@ def zygote_died(status: int | None, output_tail: str, importing: Path | None) ->
     return f"{text}\nits last output:\n{output_tail}" if output_tail else text
 
 
-def no_progress(limit_s: float, slots: Sequence[Slot]) -> str:
+def no_progress(limit_s: float, slots: Sequence[Slot], mini_batches: MiniBatches) -> str:
     """Names what every worker is doing."""
     lines = [f"nothing was completed for progress_update_timeout={limit_s:g} s"]
     for slot in slots:
         if slot.asked_for:
-            held = slot.channel.flights()
-            doing = (
-                f"{slot.channel.state}, mini_batch_index={held[0][0]}, attempt={held[0][1]}"
-                if held
-                else slot.channel.state
-            )
+            doing: str = slot.channel.state
+            for index, attempt, _, _ in slot.channel.flights()[:1]:
+                doing += f", mini_batch_index={mini_batches.number(index)}, attempt={attempt}"
             lines.append(f"worker {slot.number}, pid={slot.pid}: {doing} for {slot.watch.elapsed_s:.0f} s")
     return "\n".join(lines)
 

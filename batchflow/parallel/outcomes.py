@@ -1,4 +1,4 @@
-"""What became of the work: from notes and deaths to the plan's books and the failure log.
+"""What became of the work: from notes and deaths to the plan's books and to what is kept of failures.
 
 The rare path.  Blame is for the mini-batch that was running, and for no other.
 """
@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from batchflow import _core
-from batchflow._core import Channel, Gather, Listing, Note
+from batchflow._core import Channel, Gather, Note
 from batchflow.errors import InternalError
 from batchflow.model import Dispatch, Failure, FailureEntry, Shortfall
 from batchflow.output.failed import entry_of_failure, entry_of_shortfall
 from batchflow.parallel.feeder import Feeder
+from batchflow.parallel.pieces import Piece, Pieces
 from batchflow.plan import Lost, Plan
 from batchflow.pool.events import WorkerDied
 
@@ -51,50 +53,64 @@ class InitTrouble:
         return self._of_worker[worker] >= INIT_FAILURES_MAX
 
 
-class Outcomes:
-    """Tells plan, gather, feeder and failure log what happened; they decide nothing together without it."""
+class Undecided(NamedTuple):
+    """A part that came back while nobody knew yet which columns are the right ones."""
 
-    def __init__(self, plan: Plan, gather: Gather, feeder: Feeder, listing: Listing, mini_batch_size: int) -> None:
+    part: Dispatch
+    piece: Piece
+    worker: int
+    pid: int
+
+
+class Outcomes:
+    """Tells plan, gather and feeder what happened; they decide nothing together without it.
+
+    At a group commit the driver calls ``take_failures`` before it, with ``Gather.output`` and ``take_extents``, and
+    ``settle`` after it.
+    """
+
+    def __init__(self, plan: Plan, gather: Gather, feeder: Feeder, pieces: Pieces) -> None:
         self._plan = plan
         self._gather = gather
         self._feeder = feeder
-        self._failures: list[FailureEntry] = []
-        self._listing = listing
-        self._mini_batch_size = mini_batch_size
+        self._pieces = pieces
+        self._undecided: list[Undecided] = []
+        self._entries: list[FailureEntry] = []
+        self._unbooked: list[Shortfall] = []
         self._counted = gather.counts
         self.init = InitTrouble()
         self.first_lost: Lost | None = None
         self.first_shortfall: Shortfall | None = None
 
-    def item_count(self, mini_batch_index: int) -> int:
-        start = mini_batch_index * self._mini_batch_size
-        return min(self._mini_batch_size, self._listing.item_count - start)
-
-    def items(self, mini_batch_index: int) -> list[str]:
-        start = mini_batch_index * self._mini_batch_size
-        return self._listing.paths(start, start + self.item_count(mini_batch_index))
+    def take_failures(self) -> list[FailureEntry]:
+        """What has failed since the last call, and the shortfalls in what the gather has appended."""
+        self._take_shortfalls()
+        entries, self._entries = self._entries, []
+        return entries
 
     def settle(self) -> bool:
-        """Book what the gather has appended since the last call; True if there was anything."""
+        """Book what the gather has appended since the last call, now that it is committed; True if it was anything."""
         counts, before = self._gather.counts, self._counted
         if counts.done == before.done:
             return False
+        self._take_shortfalls()
         self._plan.succeeded(counts.done - before.done, counts.succeeded - before.succeeded)
         self._counted = counts
-        for index, attempt, returned, missing, _, _ in self._gather.take_shortfalls():
-            shortfall = Shortfall(index, attempt, returned, missing)
-            self.first_shortfall = self.first_shortfall or shortfall
+        for shortfall in self._unbooked:
             self._plan.fell_short(shortfall)
-            start = index * self._mini_batch_size
-            self._failures.append(entry_of_shortfall(shortfall, start, self.item_count(index)))
+        self._unbooked.clear()
         return True
 
-    def take_failures(self) -> list[FailureEntry]:
-        """What failed for good since the last call, for the journal."""
-        failures, self._failures = self._failures, []
-        return failures
+    def _take_shortfalls(self) -> None:
+        for index, attempt, returned, missing, start, count in self._gather.take_shortfalls():
+            shortfall = Shortfall(index, attempt, returned, missing, start, count)
+            self.first_shortfall = self.first_shortfall or shortfall
+            self._entries.append(entry_of_shortfall(shortfall, self._plan.mini_batches.number(index)))
+            self._unbooked.append(shortfall)
 
-    def read_note(self, note: Note, worker: int, pid: int) -> Literal["ready", "init_failed", "failed", "damaged"]:
+    def read_note(
+        self, note: Note, worker: int, pid: int
+    ) -> Literal["ready", "init_failed", "part", "failed", "damaged"]:
         """Book one note of a worker; says what it was."""
         if note.kind == _core.READY:
             self.init.ready(worker)
@@ -104,52 +120,138 @@ class Outcomes:
             return "init_failed"
         if note.kind == _core.DAMAGED:
             return "damaged"
-        dispatch = Dispatch(note.mini_batch_index, note.attempt)
+        dispatch = self._dispatch(note.mini_batch_index, note.attempt, note.start, note.item_count)
+        if note.kind == _core.PART:
+            piece = Piece(note.start, note.item_count, note.returned, note.columns, note.payload)
+            self._undecided.append(Undecided(dispatch, piece, worker, pid))
+            return "part"
         if note.kind == _core.FAILURE:
             self._fail(_failure_of(dispatch, json.loads(note.payload), worker, pid))
         elif note.kind == _core.COLUMNS_DIFFER:
-            self._fail(self._column_failure(note, worker, pid))
+            self._fail(self._column_failure(dispatch, note.columns, worker, pid))
         else:
             raise InternalError(f"a note of unknown kind, kind={note.kind}")
         return "failed"
 
-    def bury(self, death: WorkerDied, *, damaged: bool, run_timeout_s: float) -> bool:
-        """Book what a dead worker held; its channel has been drained.  True if a mini-batch is to blame."""
+    def _dispatch(self, index: int, attempt: int, start: int, count: int) -> Dispatch:
+        """As it was given out: while a mini-batch isolates, only parts of it are."""
+        return Dispatch(index, attempt, start, count, self._plan.is_isolating(index))
+
+    def bury(self, death: WorkerDied, *, damaged: bool, run_timeout_s: float) -> Dispatch | None:
+        """Book what a dead worker held; its channel has been drained.  Returns what is to blame, if anything is."""
         channel = death.channel
-        flights = channel.flights()
-        started = bool(flights) and (channel.first_started or damaged) and not death.with_zygote
-        if started:
-            self._fail(
-                _failure_of_death(Dispatch(*flights[0][:2]), death, damaged=damaged, run_timeout_s=run_timeout_s)
-            )
-        for index, attempt, _, _ in flights[1:] if started else flights:
-            self._plan.returned(Dispatch(index, attempt))
-        return started
+        held = [self._dispatch(*flight) for flight in channel.flights()]
+        started = bool(held) and (channel.first_started or damaged) and not death.with_zygote
+        blamed = held.pop(0) if started else None
+        for dispatch in held:
+            self._plan.returned(dispatch)
+        if blamed is not None:
+            where = f"mini_batch_index={self._plan.mini_batches.number(blamed.mini_batch_index)}"
+            self._fail(_failure_of_death(blamed, death, where, damaged=damaged, run_timeout_s=run_timeout_s))
+        return blamed
+
+    # Failures
 
     def _fail(self, failure: Failure) -> None:
         failures = [failure]
-        while failures:  # not by recursion: all that waits behind a skipped one may have other columns
-            failure = failures.pop()
-            index = failure.dispatch.mini_batch_index
-            lost = self._plan.failed(failure, self.item_count(index))
-            if lost is None:
-                self._feeder.failed_on(index, failure.worker)
-                continue
-            if self.first_lost is None or index < self.first_lost.dispatch.mini_batch_index:
-                self.first_lost = lost  # the first of the input, whichever came first
-            self._failures.append(entry_of_failure(failure, index * self._mini_batch_size, self.item_count(index)))
-            notes = self._gather.put(index, failure.dispatch.attempt, [])
-            failures += [self._column_failure(note, failure.worker, failure.pid) for note in notes]
+        while failures:  # not by recursion: all that waits behind a lost one may have other columns
+            failures += self._book_failure(failures.pop())
 
-    def _column_failure(self, note: Note, worker: int, pid: int) -> Failure:
-        dispatch = Dispatch(note.mini_batch_index, note.attempt)
-        message = _column_message(self._gather.columns, note.columns)
+    def _book_failure(self, failure: Failure) -> list[Failure]:
+        """Returns what turned out to have failed, too."""
+        dispatch = failure.dispatch
+        index = dispatch.mini_batch_index
+        lost = self._plan.failed(failure)
+        if lost is None:
+            self._feeder.failed_on(index, failure.worker)
+        else:
+            self._lose(lost)
+        if self._plan.is_isolated(index):
+            return self._finish(index)
+        return [] if lost is None or dispatch.is_part else self._put(index, dispatch.attempt, [])
+
+    def _lose(self, lost: Lost) -> None:
+        if self.first_lost is None or lost.dispatch.start < self.first_lost.dispatch.start:
+            self.first_lost = lost  # the first of the input, whichever came first
+        self._entries.append(
+            entry_of_failure(lost.failure, self._plan.mini_batches.number(lost.dispatch.mini_batch_index))
+        )
+
+    def _put(self, index: int, attempt: int, pieces: Sequence[Piece]) -> list[Failure]:
+        """Hand what is left of a mini-batch to the gather; what waited for it may have columns that differ."""
+        return [
+            self._column_failure(
+                self._dispatch(note.mini_batch_index, note.attempt, note.start, note.item_count), note.columns
+            )
+            for note in self._gather.put(index, attempt, pieces)
+        ]
+
+    def _column_failure(self, dispatch: Dispatch, columns: bytes, worker: int = -1, pid: int = 0) -> Failure:
+        message = _column_message(self._known_columns(dispatch), columns)
         return Failure(dispatch, "contract", "ContractError", message, worker=worker, pid=pid)
+
+    # Isolation
+
+    def review(self) -> None:
+        """Decide the parts whose columns can be judged by now; to be called whenever channels were drained."""
+        while any(self._decide(one) for one in list(self._undecided)):  # one may be what others wait for
+            pass
+
+    def stop_isolating(self) -> None:
+        """The step ends early: hand over what has been saved so far, for the last commit."""
+        for index in self._pieces.mini_batches:
+            attempt, pieces = self._pieces.take(index)
+            self._plan.stop_isolation(index)
+            self._put(index, attempt, pieces)
+
+    def _decide(self, undecided: Undecided) -> bool:
+        part, piece = undecided.part, undecided.piece
+        is_good = self._is_good(part, piece)
+        if is_good is None:
+            return False
+        self._undecided.remove(undecided)
+        if not is_good:
+            self._fail(self._column_failure(part, piece.columns, undecided.worker, undecided.pid))
+            return True
+        self._pieces.keep(part.mini_batch_index, part.attempt, piece)
+        self._plan.part_succeeded(part, max(0, piece.item_count - piece.returned))
+        if self._plan.is_isolated(part.mini_batch_index):
+            for failure in self._finish(part.mini_batch_index):
+                self._fail(failure)
+        return True
+
+    def _is_good(self, part: Dispatch, piece: Piece) -> bool | None:
+        """Whether a part has the right columns: those of the first rows of the input; None if these are yet to come."""
+        if not piece.names_columns:
+            return True
+        known = self._known_columns(part)
+        if known:
+            return piece.columns == known
+        is_first = self._gather.next == part.mini_batch_index and self._plan.is_first_open(part)
+        return True if is_first else None
+
+    def _known_columns(self, dispatch: Dispatch) -> bytes:
+        return self._gather.columns or self._pieces.columns(dispatch.mini_batch_index)
+
+    def _finish(self, index: int) -> list[Failure]:
+        """All parts of a mini-batch are decided.  Returns what turned out to have failed, too."""
+        attempt, pieces = self._pieces.take(index)
+        known = self._gather.columns
+        # Results that need not wait for their turn may have named the columns since these were judged.
+        late = [piece for piece in pieces if piece.names_columns and known and piece.columns != known]
+        if not self._plan.finish_isolation(index, discard=bool(late)):
+            for piece in pieces:
+                part = Dispatch(index, attempt, piece.start, piece.item_count, is_part=True)
+                self._lose(Lost(part, self._column_failure(part, late[0].columns)))
+            pieces = []
+        return self._put(index, attempt, pieces)
 
 
 def read(outcomes: Outcomes, gather: Gather, channel: Channel, worker: int, pid: int) -> set[str]:
     """Drain one channel, up to some megabytes, and book every note; the kinds of notes that there were."""
-    return {outcomes.read_note(note, worker, pid) for note in gather.drain(channel)}
+    kinds: set[str] = {outcomes.read_note(note, worker, pid) for note in gather.drain(channel)}
+    outcomes.review()
+    return kinds
 
 
 def read_last(outcomes: Outcomes, gather: Gather, death: WorkerDied) -> set[str]:
@@ -174,8 +276,10 @@ def _failure_of(dispatch: Dispatch, description: dict[str, Any], worker: int, pi
     )
 
 
-def _failure_of_death(dispatch: Dispatch, death: WorkerDied, *, damaged: bool, run_timeout_s: float) -> Failure:
-    where = f"mini_batch_index={dispatch.mini_batch_index}, attempt={dispatch.attempt}, pid={death.exit.pid}"
+def _failure_of_death(
+    dispatch: Dispatch, death: WorkerDied, where: str, *, damaged: bool, run_timeout_s: float
+) -> Failure:
+    where += f", attempt={dispatch.attempt}, pid={death.exit.pid}"
     kind: Literal["died", "timeout"] = "died"
     if death.timed_out:
         kind = "timeout"

@@ -15,7 +15,6 @@ from batchflow._core import Gather, Listing
 from batchflow.clock import Clock, SystemClock
 from batchflow.control import StopLevel, StopRequest
 from batchflow.data import list_files
-from batchflow.data.partition import mini_batch_count
 from batchflow.errors import (
     EntryScriptError,
     InterruptedRunError,
@@ -23,11 +22,14 @@ from batchflow.errors import (
     RunAbortedError,
 )
 from batchflow.journal.state_folder import make_state_folder
+from batchflow.mini_batches import MiniBatches
 from batchflow.model import Event, Notice, Receipt, StepProgress
 from batchflow.parallel import messages
 from batchflow.parallel.books import Books
 from batchflow.parallel.feeder import Feeder
 from batchflow.parallel.outcomes import Outcomes, read, read_last
+from batchflow.parallel.pieces import Pieces
+from batchflow.parallel.restarts import RestartLimit
 from batchflow.parallel.setup import plan_policy, pool_limits, worker_spec
 from batchflow.parallel.values import ParallelJob
 from batchflow.plan import Plan
@@ -76,7 +78,7 @@ class _ParallelRun:
         self._pool: WorkerPool | None = None
         self._books: Books | None = None
         self._damaged: set[int] = set()
-        self._idle_deaths = 0
+        self._restarts = RestartLimit(job.workers, clock)
         self._zygote_deaths = 0
         self._worker_deaths = 0
         self._given_up: set[int] = set()
@@ -96,18 +98,18 @@ class _ParallelRun:
         if skipped:
             self._notice(skipped)
         self._tell(0, 0, listing.item_count, note="starting workers")
-        size = settings.mini_batch_size
-        count = mini_batch_count(listing.item_count, size)
-        plan = self._plan = Plan(count, listing.item_count, plan_policy(job, listing.item_count, count))
+        work = MiniBatches.of([(0, listing.item_count)], settings.mini_batch_size)
+        plan = self._plan = Plan(work, plan_policy(job, listing.item_count, work.count))
         self._gather = Gather(
             in_order=settings.order == "input", any_items=settings.items == "any", write_header=settings.header
         )
-        self._feeder = Feeder(plan, self._gather, size)
-        self._outcomes = Outcomes(plan, self._gather, self._feeder, listing, size)
+        pieces = Pieces()
+        self._feeder = Feeder(plan, self._gather, pieces)
+        self._outcomes = Outcomes(plan, self._gather, self._feeder, pieces)
         books.begin(listing.item_count)
         books.follow(plan, self._gather, self._outcomes)
         pool.send_listing(listing)
-        for number in range(min(pool.spec.worker_count, plan.mini_batch_count)):
+        for number in range(min(pool.spec.worker_count, work.count)):
             pool.start_worker(number)
         self._work(pool, listing)
         self._phase("dispatch")
@@ -131,7 +133,7 @@ class _ParallelRun:
             limit_s = self._settings.progress_update_timeout_s
             arrived = sum(slot.channel.result_count for slot in pool.slots)
             if idle.look((plan.attempts, arrived, plan.succeeded_count), self._clock.monotonic()) > (limit_s or 1e12):
-                raise RunAbortedError(messages.no_progress(limit_s or 0.0, pool.slots))
+                raise RunAbortedError(messages.no_progress(limit_s or 0.0, pool.slots, plan.mini_batches))
         reason = plan.passed_threshold()
         if reason is not None:
             self._abort(pool, reason)
@@ -146,10 +148,13 @@ class _ParallelRun:
     def _commit(self, *, at_once: bool = False) -> None:
         is_idle = not any(slot.asked_for and slot.channel.in_flight for slot in self._slots)
         if self._books is not None and self._books.commit(self._worker_deaths, at_once=at_once or is_idle):
-            self._idle_deaths = self._zygote_deaths = 0
+            self._zygote_deaths = 0
 
     def _read(self, slot: Slot, pool: WorkerPool) -> None:
+        arrived = slot.channel.arrived_items
         kinds = read(self._outcomes, self._gather, slot.channel, slot.number, slot.pid)
+        if slot.channel.arrived_items > arrived:
+            self._restarts.got_result()
         if "ready" in kinds:
             slot.ready = True
             self._phase("start", once=True)
@@ -202,12 +207,13 @@ class _ParallelRun:
             )
             self._notice(f"{messages.death(death)}, another takes its place{more}")
         blamed = self._outcomes.bury(death, damaged=damaged, run_timeout_s=self._settings.run_invocation_timeout_s)
-        if blamed or death.with_zygote:
+        if death.with_zygote:
             return
-        if death.was_ready or "ready" in kinds:
-            self._idle_deaths += 1
-            if self._idle_deaths > max(5, 3 * pool.spec.worker_count):
-                raise RunAbortedError(messages.keep_dying(self._idle_deaths, death))
+        if blamed is not None or death.was_ready or "ready" in kinds:
+            self._restarts.died(idle=blamed is None, in_part=blamed is not None and blamed.is_part)
+            too_often = self._restarts.passed()
+            if too_often is not None:
+                raise RunAbortedError(messages.keep_dying(too_often, death))
         else:
             self._outcomes.init.failed(death.worker, None if death.timed_out else messages.describe_init_death(death))
 
@@ -222,7 +228,7 @@ class _ParallelRun:
     def _replace_dead(self, pool: WorkerPool) -> None:
         """Start a worker in every empty slot that is needed; give up those that never get ready."""
         trouble = self._outcomes.init
-        for slot in pool.slots[: self._plan.mini_batch_count]:
+        for slot in pool.slots[: self._plan.mini_batches.count]:
             if slot.asked_for or slot.number in self._given_up or trouble.no_success:
                 continue
             if trouble.has_no_hope(slot.number):
@@ -261,6 +267,9 @@ class _ParallelRun:
                 if isinstance(event, WorkerDied):
                     self._take_death(event, pool)
             self._collect(pool)
+        self._outcomes.stop_isolating()
+        self._gather.spill()
+        self._collect(pool)
 
     def _abort(self, pool: WorkerPool, reason: str) -> NoReturn:
         self._drain(pool)
@@ -268,7 +277,13 @@ class _ParallelRun:
         if self._books is not None:
             self._books.write_failed(self._listing)
         raise RunAbortedError(
-            messages.aborted(reason, self._outcomes, self._job.state_folder / "failed.jsonl"),
+            messages.aborted(
+                reason,
+                self._outcomes,
+                self._plan.mini_batches,
+                self._listing,
+                self._job.state_folder / "failed.jsonl",
+            ),
             hint="raise the threshold or fix the cause, then run the same command again",
         )
 
@@ -297,7 +312,7 @@ class _ParallelRun:
         self._phase("finish")
         receipt = books.receipt(
             listing,
-            workers=min(self._job.workers, self._plan.mini_batch_count),
+            workers=min(self._job.workers, self._plan.mini_batches.count),
             elapsed_s=self._clock.monotonic() - self._started_s,
             timings=self._timings,
         )

@@ -11,7 +11,8 @@ from batchflow.worker.capture import THREAD_VARIABLES
 from batchflow.worker.spec import WorkerSpec
 
 
-def worker_spec(job: ParallelJob) -> WorkerSpec:
+def worker_spec(job: ParallelJob, number_base: int | None = None) -> WorkerSpec:
+    """``number_base``: as in ``MiniBatches``."""
     settings = job.settings
     variables = dict(os.environ) | dict(settings.environment_variables)
     return WorkerSpec(
@@ -36,6 +37,8 @@ def worker_spec(job: ParallelJob) -> WorkerSpec:
         newline=settings.newline,
         items=settings.items,
         max_result_size=settings.max_result_size,
+        mini_batch_size=settings.mini_batch_size,
+        number_base=number_base,
     )
 
 
@@ -52,6 +55,8 @@ def plan_policy(job: ParallelJob, item_count: int, mini_batch_count: int) -> Pol
     settings = job.settings
     return Policy(
         attempts_max=settings.run_max_try,
+        # With "any" a mini-batch may be one thing to the script: a model is trained on all of it.
+        isolate=settings.isolate_failures and settings.items != "any",
         failed_items_limit=settings.error_threshold.limit(item_count),
         failed_mini_batches_limit=settings.mini_batch_error_threshold.limit(mini_batch_count),
         failed_percent_limit=settings.allowed_failed_percent,

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from batchflow.plan import Plan, Policy
+from batchflow.mini_batches import MiniBatches
+from batchflow.plan import Before, Plan, Policy
 from batchflow.runner.values import Reason
 from batchflow.workflow.references import readable
 from batchflow.workflow.values import Position, Step, Workflow
@@ -68,11 +69,13 @@ def judge(receipt: Mapping[str, Any], step: Step) -> list[Reason]:
         failed_mini_batches_limit=settings.mini_batch_error_threshold.limit(mini_batches),
         failed_percent_limit=settings.allowed_failed_percent,
     )
-    past = Plan(mini_batches, items_in, policy)
-    past.take_fresh(mini_batches)
-    past.succeeded(mini_batches, int(receipt["succeeded"]))
-    past.failed_item_count, past.short_count = int(receipt["failed"]), int(receipt["failed_mini_batches"])
-    passed = past.passed_threshold()
+    before = Before(
+        succeeded_items=int(receipt["succeeded"]),
+        failed_items=int(receipt["failed"]),
+        mini_batches=mini_batches,
+        failed_mini_batches=int(receipt["failed_mini_batches"]),
+    )
+    passed = Plan(MiniBatches.of([], settings.mini_batch_size), policy, before).passed_threshold()
     if passed is None:
         return []
     name, _, text = passed.rpartition(": ")

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from batchflow import _core
 from batchflow.errors import ContractError
+from batchflow.mini_batches import mini_batch_number
 from batchflow.worker import capture
 from batchflow.worker.calls import serve_calls
 from batchflow.worker.context import MiniBatchContext, StepContext
@@ -162,7 +163,9 @@ def _context_maker(spec: WorkerSpec, worker: int) -> Callable[[int, int, int, in
         output_dir=None if spec.output_folder is None else Path(spec.output_folder),
     )
 
+    number_of, size, base = mini_batch_number, spec.mini_batch_size, spec.number_base
+
     def make(index: int, attempt: int, start: int, count: int) -> MiniBatchContext:
-        return MiniBatchContext(step, index, attempt, start, start + count)
+        return MiniBatchContext(step, number_of(index, start, size, base), attempt, start, start + count)
 
     return make

@@ -91,6 +91,7 @@ class _Reader:
             init_timeout_s=shape.init_timeout,
             progress_update_timeout_s=shape.progress_update_timeout,
             run_max_try=shape.run_max_try,
+            isolate_failures=shape.isolate_failures,
             workers=shape.workers,
             side_inputs=self._side_inputs(over),
             arguments=tuple(shape.arguments),

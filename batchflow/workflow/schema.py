@@ -186,8 +186,8 @@ class ParallelShape(Shape):
     run_max_try: Annotated[int, Field(ge=1, le=1000), Referable()] = Field(3, description="Attempts of a mini-batch.")
     isolate_failures: Flag = Field(
         True,
-        description="For a later version, which halves a failing mini-batch until the bad items are known; "
-        "so far all items of a mini-batch whose last attempt failed have failed.",
+        description="Halve a mini-batch after its second failed attempt (after the first with run_max_try = 1) until "
+        "the bad items are known, and deliver the others; false: all its items have failed after run_max_try attempts.",
     )
     workers: Annotated[int, Field(ge=1, le=4096), Referable()] | None = Field(
         None, description="Worker processes; default: as many as CPUs this process may use."

@@ -146,6 +146,7 @@ class ParallelSettings:
     init_timeout_s: float = 600.0
     progress_update_timeout_s: float | None = None
     run_max_try: int = 3
+    isolate_failures: bool = True
     workers: int | None = None
     """None: as many as CPUs this process may use."""
     side_inputs: tuple[str, ...] = ()

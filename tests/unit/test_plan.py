@@ -10,130 +10,188 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from unit.plans import failure, fresh
 
-from batchflow.model import Dispatch, Failure, Shortfall
-from batchflow.plan import Plan, Policy
-
-
-def failure(index: int, attempt: int) -> Failure:
-    return Failure(Dispatch(index, attempt), "exception", "ValueError", "x")
+from batchflow.mini_batches import MiniBatches
+from batchflow.model import Dispatch, Shortfall
+from batchflow.plan import Before, Lost, Plan, Policy
 
 
 class PlanMachine(RuleBasedStateMachine):
-    """A dict of states, one for each mini-batch, beside the plan; items: ``size`` for each, the last one shorter."""
+    """Beside the plan a dict of states, one for each item, and one of what is given out, each with its items."""
 
-    @initialize(item_count=st.integers(0, 30), size=st.integers(1, 4), attempts_max=st.integers(1, 3))
-    def begin(self, item_count: int, size: int, attempts_max: int) -> None:
-        self.sizes = [min(size, item_count - start) for start in range(0, item_count, size)]
-        self.attempts_max = attempts_max
-        self.plan = Plan(len(self.sizes), item_count, Policy(attempts_max=attempts_max, failed_items_limit=None))
-        self.states: dict[int, tuple[str, int]] = dict.fromkeys(range(len(self.sizes)), ("fresh", 0))
-        self.missing: dict[int, int] = {}
+    @initialize(
+        gaps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), max_size=4),
+        size=st.integers(1, 5),
+        attempts_max=st.integers(1, 4),
+        isolate=st.booleans(),
+    )
+    def begin(self, gaps: list[tuple[int, int]], size: int, attempts_max: int, isolate: bool) -> None:
+        end, ranges = 0, []
+        for skip, length in gaps:
+            ranges.append((end + skip, end + skip + length))
+            end += skip + length
+        work = MiniBatches.of(ranges, size)
+        self.isolate, self.attempts_max = isolate, attempts_max
+        self.plan = Plan(work, Policy(attempts_max=attempts_max, isolate=isolate, failed_items_limit=None))
+        self.states = {item: "fresh" for start, stop in ranges for item in range(start, stop)}
+        self.given: dict[int, int] = dict.fromkeys(self.states, 0)
+        self.flying: list[Dispatch] = []
+        self.pending: dict[int, list[int]] = {}  # mini-batches that wait for their commit, with their good items
+        self.missing: dict[int, int] = {}  # of a shortfall's items, by its first one
+        self.blemished: set[int] = set()
         self.attempts = 0
 
-    def of(self, state: str) -> list[int]:
-        return [index for index, (one, _) in self.states.items() if one == state]
+    def items(self, dispatch: Dispatch) -> range:
+        return range(dispatch.start, dispatch.start + dispatch.count)
+
+    def give_out(self, dispatch: Dispatch, state: str) -> None:
+        for item in self.items(dispatch):
+            assert self.states[item] == state
+            self.states[item] = "flight"
+            self.given[item] += 1
+            assert self.given[item] == dispatch.attempt
+        self.attempts += 1
+        self.flying.append(dispatch)
 
     @rule(count=st.integers(-1, 5))
     def take_fresh(self, count: int) -> None:
-        expected = self.of("fresh")[: max(0, count)]
-        start, stop = self.plan.take_fresh(count)
-        assert list(range(start, stop)) == expected
-        self.attempts += len(expected)
-        self.states |= dict.fromkeys(expected, ("flight", 1))
+        given = fresh(self.plan, count)
+        assert len(given) <= max(0, count)
+        for dispatch in given:
+            self.give_out(dispatch, "fresh")
 
-    @rule(excluding=st.sets(st.integers(0, 30)))
+    @rule(excluding=st.sets(st.integers(0, 12)))
     def take_ready(self, excluding: set[int]) -> None:
-        allowed = [index for index in self.of("ready") if index not in excluding]
         dispatch = self.plan.take_ready(excluding)
-        if not allowed:
-            assert dispatch is None
-            return
-        attempt = self.states[allowed[0]][1]
-        assert dispatch == Dispatch(allowed[0], attempt)
-        self.attempts += 1
-        self.states[allowed[0]] = ("flight", attempt)
+        if dispatch is not None:
+            assert dispatch.mini_batch_index not in excluding
+            assert dispatch.is_part == self.plan.is_isolating(dispatch.mini_batch_index)
+            self.give_out(dispatch, "again")
 
-    @precondition(lambda self: self.of("flight"))
-    @rule(data=st.data())
-    def some_succeed(self, data: st.DataObject) -> None:
-        """In bulk, one of them perhaps with a shortfall."""
-        indices = data.draw(st.lists(st.sampled_from(self.of("flight")), min_size=1, unique=True))
-        missing = data.draw(st.integers(0, self.sizes[indices[0]]))
-        self.plan.succeeded(len(indices), sum(self.sizes[index] for index in indices) - missing)
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data(), missing=st.integers(0, 2))
+    def one_succeeds(self, data: st.DataObject, missing: int) -> None:
+        dispatch = data.draw(st.sampled_from(self.flying))
+        self.flying.remove(dispatch)
+        missing = min(missing, dispatch.count)
         if missing:
-            attempt = self.states[indices[0]][1]
-            self.plan.fell_short(Shortfall(indices[0], attempt, self.sizes[indices[0]] - missing, missing))
-            self.missing[indices[0]] = missing
-        self.states |= dict.fromkeys(indices, ("succeeded", 0))
+            self.missing[dispatch.start] = missing
+            self.blemished.add(dispatch.mini_batch_index)
+        for item in self.items(dispatch):
+            self.states[item] = "saved"
+        if dispatch.is_part:
+            self.plan.part_succeeded(dispatch, missing)
+            self.finish_if_over(dispatch.mini_batch_index)
+        else:
+            self.pending[dispatch.mini_batch_index] = list(self.items(dispatch))
 
-    @precondition(lambda self: self.of("flight"))
+    @precondition(lambda self: self.flying)
     @rule(data=st.data())
     def one_fails(self, data: st.DataObject) -> None:
-        index = data.draw(st.sampled_from(self.of("flight")))
-        attempt = self.states[index][1]
-        lost = self.plan.failed(failure(index, attempt), self.sizes[index])
-        if attempt < self.attempts_max:
-            assert lost is None
-            self.states[index] = ("ready", attempt + 1)
+        dispatch = data.draw(st.sampled_from(self.flying))
+        self.flying.remove(dispatch)
+        isolates = self.isolate and dispatch.count > 1 and not dispatch.is_part
+        last = min(2, self.attempts_max) if isolates else self.attempts_max
+        lost = self.plan.failed(failure(dispatch))
+        if (dispatch.is_part and dispatch.count == 1) or (
+            not (isolates or dispatch.is_part) and dispatch.attempt == last
+        ):
+            assert lost == Lost(dispatch, failure(dispatch))
         else:
-            assert lost is not None
-            assert (lost.dispatch, lost.item_count) == (Dispatch(index, attempt), self.sizes[index])
-            self.states[index] = ("failed", 0)
+            assert lost is None
+        for item in self.items(dispatch):
+            self.states[item] = "again" if lost is None else "failed"
+        if lost is not None:
+            self.blemished.add(dispatch.mini_batch_index)
+        index = dispatch.mini_batch_index
+        assert self.plan.is_isolating(index) == (dispatch.is_part or (isolates and dispatch.attempt == last))
+        self.finish_if_over(index)
 
-    @precondition(lambda self: self.of("flight"))
+    def finish_if_over(self, index: int) -> None:
+        start, stop = self.plan.mini_batches.range(index)
+        undecided = [item for item in range(start, stop) if self.states[item] not in ("saved", "failed")]
+        assert self.plan.is_isolated(index) == (self.plan.is_isolating(index) and not undecided)
+        if self.plan.is_isolated(index):
+            saved = [item for item in range(start, stop) if self.states[item] == "saved"]
+            assert self.plan.finish_isolation(index) == bool(saved)
+            if saved:
+                self.pending[index] = saved
+
+    @precondition(lambda self: self.flying)
     @rule(data=st.data())
     def one_comes_back(self, data: st.DataObject) -> None:
-        index = data.draw(st.sampled_from(self.of("flight")))
-        attempt = self.states[index][1]
-        self.plan.returned(Dispatch(index, attempt))
+        dispatch = data.draw(st.sampled_from(self.flying))
+        self.flying.remove(dispatch)
+        self.plan.returned(dispatch)
         self.attempts -= 1
-        self.states[index] = ("ready", attempt)
+        for item in self.items(dispatch):
+            self.states[item] = "again"
+            self.given[item] -= 1
+
+    @precondition(lambda self: self.pending)
+    @rule(data=st.data())
+    def some_are_committed(self, data: st.DataObject) -> None:
+        indices = data.draw(st.lists(st.sampled_from(sorted(self.pending)), min_size=1, unique=True))
+        items = [item for index in indices for item in self.pending[index]]
+        missing = {item: self.missing[item] for item in items if item in self.missing}
+        self.plan.succeeded(len(indices), len(items) - sum(missing.values()))
+        for index in indices:
+            for start in sorted(missing.keys() & set(self.pending[index])):
+                first, stop = self.plan.mini_batches.range(index)
+                count = 1 if self.was_isolated(index) else stop - first  # of a part any count but that of the whole
+                self.plan.fell_short(Shortfall(index, 1, count - missing[start], missing[start], start, count))
+            del self.pending[index]
+        for item in items:
+            self.states[item] = "done"
+
+    def was_isolated(self, index: int) -> bool:
+        start, _ = self.plan.mini_batches.range(index)
+        return self.isolate and self.given[start] > min(2, self.attempts_max)
 
     @invariant()
-    def every_mini_batch_is_in_exactly_one_state(self) -> None:
+    def the_books_are_right(self) -> None:
         if not hasattr(self, "plan"):
             return
-        plan = self.plan
-        counts = {state: len(self.of(state)) for state in ("fresh", "ready", "flight", "succeeded", "failed")}
-        assert counts == {
-            "fresh": plan.fresh_count,
-            "ready": plan.ready_count,
-            "flight": plan.in_flight_count,
-            "succeeded": plan.succeeded_count,
-            "failed": plan.lost_count,
-        }
-        assert sum(counts.values()) == plan.mini_batch_count
+        plan, states = self.plan, list(self.states.values())
+        assert plan.in_flight_count == len(self.flying) + len(self.pending)
         assert plan.attempts == self.attempts
-        assert plan.done == (counts["succeeded"] + counts["failed"] == plan.mini_batch_count)
+        ranges = [plan.mini_batches.range(index) for index in range(plan.mini_batches.count)]
+        assert plan.fresh_count == sum(self.states[start] == "fresh" for start, _ in ranges)
+        over = [index for index, (start, stop) in enumerate(ranges) if self.is_over(start, stop)]
+        assert plan.succeeded_count + plan.lost_count == len(over)
+        assert plan.done == (len(over) == plan.mini_batches.count)
+        committed = [item for item, state in self.states.items() if state == "done"]
+        missing = sum(self.missing.get(item, 0) for item in committed)
+        assert plan.failed_item_count == states.count("failed") + missing
+        assert plan.succeeded_item_count == len(committed) - missing
+        assert plan.item_count == len(states)
+        if plan.done:
+            assert plan.failed_mini_batch_count == len(self.blemished)
+            assert plan.succeeded_item_count + plan.failed_item_count == plan.item_count
+            assert (plan.ready_count, plan.in_flight_count, plan.isolating_count) == (0, 0, 0)
 
-    @invariant()
-    def every_item_is_counted_once(self) -> None:
-        if not hasattr(self, "plan"):
-            return
-        failed = sum(self.sizes[index] for index in self.of("failed")) + sum(self.missing.values())
-        assert self.plan.failed_item_count == failed
-        succeeded = sum(self.sizes[index] for index in self.of("succeeded")) - sum(self.missing.values())
-        assert self.plan.succeeded_item_count == succeeded
-        assert self.plan.failed_mini_batch_count == len(self.of("failed")) + len(self.missing)
-        if self.plan.done:
-            assert succeeded + failed == self.plan.item_count
+    def is_over(self, start: int, stop: int) -> bool:
+        return all(self.states[item] in ("done", "failed") for item in range(start, stop))
 
 
 TestPlan = PlanMachine.TestCase
-TestPlan.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPlan.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
 
 
-def plan_with(*, lost: int, short: tuple[int, ...] = (), fresh: int = 0, **policy: Any) -> Plan:
-    """Ten mini-batches of ten items: so many lost, so many short by so many items, the rest but ``fresh`` succeeded."""
-    plan = Plan(10, 100, Policy(attempts_max=1, **policy))
-    plan.take_fresh(10 - fresh)
-    for index in range(lost):
-        plan.failed(failure(index, 1), 10)
-    good = 10 - fresh - lost
+# Thresholds
+
+
+def plan_with(*, lost: int, short: tuple[int, ...] = (), fresh_count: int = 0, **policy: Any) -> Plan:
+    """Ten mini-batches of ten items: so many lost, so many short by so many items, the rest but some succeeded."""
+    plan = Plan(MiniBatches.of([(0, 100)], 10), Policy(attempts_max=1, isolate=False, **policy))
+    given = fresh(plan, 10 - fresh_count)
+    for dispatch in given[:lost]:
+        plan.failed(failure(dispatch))
+    good = 10 - fresh_count - lost
     plan.succeeded(good, 10 * good - sum(short))
-    for index, missing in enumerate(short):
-        plan.fell_short(Shortfall(lost + index, 1, 10 - missing, missing))
+    for dispatch, missing in zip(given[lost:], short, strict=False):
+        plan.fell_short(Shortfall(dispatch.mini_batch_index, 1, 10 - missing, missing, dispatch.start, 10))
     return plan
 
 
@@ -142,13 +200,13 @@ def plan_with(*, lost: int, short: tuple[int, ...] = (), fresh: int = 0, **polic
     [
         (plan_with(lost=0), None),
         (plan_with(lost=1), "error_threshold: 10 items failed, 0 are tolerated"),
-        (plan_with(lost=1, fresh=9), "error_threshold: 10 items failed, 0 are tolerated"),
+        (plan_with(lost=1, fresh_count=9), "error_threshold: 10 items failed, 0 are tolerated"),
         (plan_with(lost=1, failed_items_limit=9), "error_threshold: 10 items failed, 9 are tolerated"),
         (plan_with(lost=1, failed_items_limit=10), None),
         (plan_with(lost=1, short=(1,), failed_items_limit=10), "error_threshold: 11 items failed, 10 are tolerated"),
         (plan_with(lost=9, failed_items_limit=None), None),
         (plan_with(lost=10, failed_items_limit=None), "every item failed"),
-        (plan_with(lost=9, fresh=1, failed_items_limit=None), None),
+        (plan_with(lost=9, fresh_count=1, failed_items_limit=None), None),
         (plan_with(lost=0, short=(10,) * 10, failed_items_limit=None), "every item failed"),
         (
             plan_with(lost=2, failed_items_limit=None, failed_mini_batches_limit=1),
@@ -165,7 +223,7 @@ def plan_with(*, lost: int, short: tuple[int, ...] = (), fresh: int = 0, **polic
         ),
         (plan_with(lost=2, failed_items_limit=None, failed_percent_limit=20), None),
         # Looked at when every mini-batch has been dispatched, not before.
-        (plan_with(lost=2, fresh=1, failed_items_limit=None, failed_percent_limit=0), None),
+        (plan_with(lost=2, fresh_count=1, failed_items_limit=None, failed_percent_limit=0), None),
         (
             plan_with(lost=1, short=(1,), failed_items_limit=None, failed_percent_limit=10),
             "allowed_failed_percent: 20 % of the mini-batches failed, 10 % are tolerated",
@@ -176,43 +234,83 @@ def test_the_threshold_that_was_passed_is_named_with_its_numbers(plan: Plan, rea
     assert plan.passed_threshold() == reason
 
 
+@pytest.mark.parametrize(
+    ("before", "policy", "reason"),
+    [
+        # Ten items of today, one of them lost, and what earlier sessions have decided.
+        (Before(succeeded_items=90, mini_batches=9), {"failed_items_limit": 1}, None),
+        (
+            Before(succeeded_items=89, failed_items=1, mini_batches=9, failed_mini_batches=1),
+            {"failed_items_limit": 1},
+            "error_threshold: 2 items failed, 1 is tolerated",
+        ),
+        (
+            Before(succeeded_items=89, failed_items=1, mini_batches=9, failed_mini_batches=1),
+            {"failed_mini_batches_limit": 1},
+            "mini_batch_error_threshold: 2 mini-batches failed, 1 is tolerated",
+        ),
+        # Two of 9 + 10 mini-batches.
+        (
+            Before(succeeded_items=89, failed_items=1, mini_batches=9, failed_mini_batches=1),
+            {"failed_percent_limit": 10.5},
+            "allowed_failed_percent: 10.5 % of the mini-batches failed, 10.5 % are tolerated",
+        ),
+        (
+            Before(succeeded_items=89, failed_items=1, mini_batches=9, failed_mini_batches=1),
+            {"failed_percent_limit": 10.6},
+            None,
+        ),
+    ],
+)
+def test_thresholds_and_totals_are_over_all_sessions(
+    before: Before, policy: dict[str, Any], reason: str | None
+) -> None:
+    plan = Plan(MiniBatches.of([(90, 100)], 1), Policy(attempts_max=1, **{"failed_items_limit": None} | policy), before)
+    first, *rest = fresh(plan, 10)
+    plan.failed(failure(first))
+    plan.succeeded(len(rest), len(rest))
+    assert (plan.item_count, plan.mini_batch_count, plan.done) == (100, 19, True)
+    assert plan.succeeded_item_count == before.succeeded_items + 9
+    assert plan.failed_item_count == before.failed_items + 1
+    assert plan.passed_threshold() == reason
+
+
+def test_every_item_of_all_sessions_must_have_failed_for_every_item_to_have_failed() -> None:
+    def over(before: Before) -> str | None:
+        plan = Plan(MiniBatches.of([(9, 10)], 1), Policy(attempts_max=1, failed_items_limit=None), before)
+        plan.failed(failure(fresh(plan, 1)[0]))
+        return plan.passed_threshold()
+
+    assert over(Before(failed_items=9, mini_batches=9, failed_mini_batches=9)) == "every item failed"
+    assert over(Before(failed_items=8, succeeded_items=1, mini_batches=9, failed_mini_batches=8)) is None
+
+
 def test_an_empty_plan_is_done_and_has_passed_nothing() -> None:
-    plan = Plan(0, 0, Policy())
+    plan = Plan(MiniBatches.of([], 10), Policy())
     assert plan.done
     assert plan.passed_threshold() is None
 
 
-@pytest.mark.parametrize(
-    ("mini_batch_count", "item_count", "attempts_max", "message"),
-    [
-        (-1, 0, 1, "more mini-batches than items, mini_batch_count=-1, item_count=0"),
-        (3, 2, 1, "more mini-batches than items, mini_batch_count=3, item_count=2"),
-        (1, 1, 0, "a mini-batch needs at least one attempt, attempts_max=0"),
-    ],
-)
-def test_a_plan_that_cannot_be_is_refused(
-    mini_batch_count: int, item_count: int, attempts_max: int, message: str
-) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        Plan(mini_batch_count, item_count, Policy(attempts_max=attempts_max))
+def test_a_plan_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^a mini-batch needs at least one attempt, attempts_max=0$"):
+        Plan(MiniBatches.of([], 10), Policy(attempts_max=0))
 
 
 def test_more_cannot_come_back_than_went_out() -> None:
-    plan = Plan(3, 3, Policy())
-    plan.take_fresh(1)
+    plan = Plan(MiniBatches.of([(0, 3)], 1), Policy())
+    (one,) = fresh(plan, 1)
     with pytest.raises(ValueError, match=r"^2 mini-batches came back, in_flight_count=1$"):
         plan.succeeded(2, 2)
     plan.succeeded(1, 1)
     with pytest.raises(ValueError, match=r"^1 mini-batches came back, in_flight_count=0$"):
-        plan.failed(failure(0, 1), 1)
+        plan.failed(failure(one))
 
 
 def test_failures_are_not_kept() -> None:
-    plan = Plan(1, 1, Policy(attempts_max=1))
-    plan.take_fresh(1)
-    why = failure(0, 1)
+    plan = Plan(MiniBatches.of([(0, 1)], 1), Policy(attempts_max=1))
+    why = failure(fresh(plan, 1)[0])
     reference = weakref.ref(why)
-    plan.failed(why, 1)
+    plan.failed(why)
     del why
     gc.collect()
     assert reference() is None

@@ -27,6 +27,8 @@ LAYERS = {
     "failpoints": 0,
     "_core": 0,
     "model": 1,
+    "mini_batches": 1,
+    "isolation": 1,
     "text": 1,
     "worker": 2,
     "plan": 2,

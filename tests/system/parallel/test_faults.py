@@ -15,7 +15,7 @@ ON_ITEM_7 = """
 if "00007" in names:
     {fault}
 """
-REST = numbered((0, 5), (10, 15))
+REST = numbered((0, 7), (8, 15))
 
 
 @pytest.mark.fault("A2", "A5", "A6", "A7", "A11")
@@ -38,9 +38,9 @@ def test_a_worker_that_dies_costs_its_mini_batch_one_attempt(
     outcome = steps.run(script(body), error_threshold=ALL)
     receipt = outcome.done()
     assert outcome.rows == REST
-    assert outcome.failed_names == numbered((5, 10))
-    # Two attempts for the first mini-batch, three for the second, one for the third: nobody else is blamed.
-    assert (receipt.attempts, receipt.worker_deaths, receipt.failed_mini_batches) == (6, 4, 1)
+    assert outcome.failed_names == ["00007"]
+    # Two attempts of the first mini-batch and of the second, then its items 5 and 6, 7, 8 and 9; one of the third.
+    assert (receipt.attempts, receipt.worker_deaths, receipt.failed_mini_batches) == (8, 4, 1)
     for entry in outcome.failed:
         assert (entry["kind"], entry["error_type"]) == ("died", "WorkerDiedError")
         assert (entry["signal"], entry["exit_code"], entry["attempts"]) == (signal, exit_code, 3)
@@ -67,8 +67,8 @@ def test_whatever_run_raises_is_an_outcome_of_the_attempt(
     outcome = steps.run(script(ON_ITEM_7_ALWAYS_ON_ITEM_2_ONCE.format(fault=fault)), error_threshold=ALL)
     receipt = outcome.done()
     assert outcome.rows == REST
-    assert outcome.failed_names == numbered((5, 10))
-    assert (receipt.attempts, receipt.worker_deaths) == (6, 0)
+    assert outcome.failed_names == ["00007"]
+    assert (receipt.attempts, receipt.worker_deaths) == (8, 0)
     for entry in outcome.failed:
         assert (entry["kind"], entry["error_type"], entry["message"]) == ("exception", error_type, message)
         assert (entry["signal"], entry["exit_code"], entry["attempts"]) == (None, None, 3)
@@ -94,12 +94,13 @@ def test_run_past_its_timeout_is_killed_whatever_it_does(steps: Steps, fault: st
     )
     receipt = outcome.done()
     assert outcome.rows == REST
-    assert outcome.failed_names == numbered((5, 10))
-    assert (receipt.attempts, receipt.worker_deaths) == (3, 1)
+    assert outcome.failed_names == ["00007"]
+    # One attempt of each mini-batch, then the items 5 and 6, 7, 8 and 9.
+    assert (receipt.attempts, receipt.worker_deaths) == (6, 2)
     for entry in outcome.failed:
         assert (entry["kind"], entry["error_type"], entry["signal"]) == ("timeout", "TimeoutError", 9)
         assert "run() took longer than run_invocation_timeout=1 s, worker " in entry["message"]
-        assert " was killed, mini_batch_index=1, attempt=1, pid=" in entry["message"]
+        assert " was killed, mini_batch_index=1, attempt=2, pid=" in entry["message"]
         assert ("score.py" in entry["traceback"]) == has_stack
 
 
@@ -114,8 +115,8 @@ def test_the_first_failure_over_the_threshold_ends_the_step_with_its_cause(steps
     source = script("if '00007' in names:\n    print('looking')\n    ctypes.string_at(0)")
     message = steps.run(source).message(RunAbortedError)
     lines = message.splitlines()
-    assert lines[0] == "error_threshold: 5 items failed, 0 are tolerated"
-    assert lines[1] == f"first failure: mini_batch_index=1, attempt=3, {steps.folder}/in/00005 and 4 more"
+    assert lines[0] == "error_threshold: 1 item failed, 0 are tolerated"
+    assert lines[1] == f"first failure: mini_batch_index=1, attempt=3, {steps.folder}/in/00007"
     assert lines[2].startswith("WorkerDiedError: worker ")
     assert "died: signal 11 (SIGSEGV), mini_batch_index=1, attempt=3, pid=" in lines[2]
     assert "last output of the worker:" in lines
@@ -133,7 +134,7 @@ def test_an_exception_over_the_threshold_shows_the_frames_of_the_script(steps: S
     assert "batchflow/worker" not in message
     assert outcome.error is not None
     assert outcome.error.hint == "raise the threshold or fix the cause, then run the same command again"
-    assert outcome.failed_names == numbered((5, 10))
+    assert outcome.failed_names == ["00007"]
 
 
 @pytest.mark.fault("C16")

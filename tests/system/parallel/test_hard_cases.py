@@ -10,6 +10,7 @@ from system.runner.processes import wait_until
 
 from batchflow import _core
 from batchflow.errors import RunAbortedError
+from batchflow.mini_batches import MiniBatches
 from batchflow.model import Dispatch, Failure
 from batchflow.plan import Plan, Policy
 
@@ -65,10 +66,10 @@ class Counted:
 
 
 def test_a_retry_costs_the_same_however_many_wait() -> None:
-    plan = Plan(5_000, 5_000, Policy(failed_items_limit=None))
+    plan = Plan(MiniBatches.of([(0, 5_000)], 1), Policy(failed_items_limit=None))
     plan.take_fresh(5_000)
     for index in range(5_000):
-        plan.failed(Failure(Dispatch(index, 1), "exception", "E", "m"), 1)
+        plan.failed(Failure(Dispatch(index, 1, index, 1), "exception", "E", "m"))
     excluded = Counted(range(2_500))
     for _ in range(20):
         assert plan.take_ready(excluded) is not None

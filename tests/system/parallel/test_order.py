@@ -68,8 +68,14 @@ if "00000" in names:
 def test_a_lost_mini_batch_leaves_no_gap(steps: Steps) -> None:
     """What waited behind it, from the first to the last, is written."""
     body = "if names[0] in ('00000', '00006', '00012'): raise ValueError('x')"
-    outcome = steps.run(script(body), mini_batch_size=3, workers=3, error_threshold=ALL)
+    outcome = steps.run(script(body), mini_batch_size=3, workers=3, error_threshold=ALL, isolate_failures=False)
     assert outcome.rows == numbered((3, 6), (9, 12))
+
+
+def test_a_lost_item_leaves_no_gap(steps: Steps) -> None:
+    body = "if not {'00000', '00007', '00014'}.isdisjoint(names): raise ValueError('x')"
+    outcome = steps.run(script(body), mini_batch_size=3, workers=3, error_threshold=ALL)
+    assert outcome.rows == numbered((1, 7), (8, 14))
 
 
 @pytest.mark.fault("B10")

@@ -25,7 +25,8 @@ def percent(number: float) -> Threshold:
     ("failing", "settings", "cause"),
     [
         # Three mini-batches of five items.
-        ({1}, {}, "error_threshold: 5 items failed, 0 are tolerated"),
+        ({1}, {}, "error_threshold: 1 item failed, 0 are tolerated"),
+        ({1}, {"isolate_failures": False}, "error_threshold: 5 items failed, 0 are tolerated"),
         ({1}, {"error_threshold": count(4)}, "error_threshold: 5 items failed, 4 are tolerated"),
         ({1}, {"error_threshold": count(5)}, None),
         ({1, 2}, {"error_threshold": count(9)}, "error_threshold: 10 items failed, 9 are tolerated"),
@@ -61,7 +62,7 @@ def test_a_threshold_is_passed_or_kept(
     outcome = steps.run(script(FAILS.format(failing=failing)), run_max_try=1, workers=1, **settings)
     if cause is None:
         assert outcome.done().failed == 5 * len(failing)
-        assert outcome.failed_names == [
+        assert sorted(outcome.failed_names) == [
             one for index in sorted(failing) for one in numbered((5 * index, 5 * index + 5))
         ]
     else:
@@ -90,16 +91,23 @@ if "00005" in names:
     wait_for(FOLDER / "failed")
     time.sleep(0.3)
 """
-    outcome = steps.run(script(body, before="FOLDER = Path(__file__).parent\n"), run_max_try=1)
+    outcome = steps.run(script(body, before="FOLDER = Path(__file__).parent\n"), run_max_try=1, isolate_failures=False)
     assert "error_threshold" in outcome.message(RunAbortedError)
     assert outcome.rows == numbered((5, 10))
     assert outcome.failed_names == numbered((0, 5))
 
 
+def test_what_isolation_had_saved_when_a_threshold_is_passed_is_kept(steps: Steps) -> None:
+    outcome = steps.run(script("if '00007' in names: raise ValueError('x')"), files=10, workers=1)
+    assert outcome.message(RunAbortedError).startswith("error_threshold: 1 item failed, 0 are tolerated\n")
+    assert outcome.rows == numbered((0, 7))
+    assert outcome.failed_names == ["00007"]
+
+
 @pytest.mark.parametrize("attempts", [1, 2, 5])
 def test_a_mini_batch_has_as_many_attempts_as_it_may(steps: Steps, attempts: int) -> None:
     body = "if '00007' in names:\n    print('attempt', context.attempt)\n    raise ValueError('x')"
-    outcome = steps.run(script(body), run_max_try=attempts, error_threshold=ALL, workers=1)
+    outcome = steps.run(script(body), run_max_try=attempts, error_threshold=ALL, workers=1, isolate_failures=False)
     assert [line for line in outcome.log().splitlines() if "attempt" in line] == [
         f"attempt {number}" for number in range(1, attempts + 1)
     ]

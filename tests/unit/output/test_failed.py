@@ -11,7 +11,9 @@ from batchflow.errors import ResourceError
 from batchflow.model import Dispatch, Failure, Shortfall
 from batchflow.output.failed import entry_of_failure, entry_of_shortfall, write_failures
 
-FAILURE = Failure(Dispatch(3, 2), "exception", "ValueError", "bad \udce9", traceback="Traceback\n  …", worker=1, pid=77)
+FAILURE = Failure(
+    Dispatch(3, 2, 0, 2), "exception", "ValueError", "bad \udce9", traceback="Traceback\n  …", worker=1, pid=77
+)
 NAMES = ["/data/a.png", os.fsdecode(b"x\xe9\n.png"), "/data/b.png"]
 
 
@@ -25,13 +27,14 @@ def entries(path):
 
 def test_one_object_for_each_failed_item(tmp_path):
     path = tmp_path / "steps" / "score" / "failed.jsonl"
-    died = Failure(Dispatch(4, 1), "died", "WorkerDiedError", "", signal=9, worker=0, pid=78, output_tail="bye\n")
-    write_failures(path, [entry_of_failure(FAILURE, 0, 2), entry_of_failure(died, 2, 1)], names)
+    part = Dispatch(4, 5, 2, 1, is_part=True)
+    died = Failure(part, "died", "WorkerDiedError", "", signal=9, worker=0, pid=78, output_tail="bye\n")
+    write_failures(path, [entry_of_failure(FAILURE, 103), entry_of_failure(died, 104)], names)
     first, second, third = entries(path)
     assert first == {
         "kind": "exception",
         "item": "/data/a.png",
-        "mini_batch": 3,
+        "mini_batch": 103,
         "attempts": 2,
         "error_type": "ValueError",
         "message": "bad \udce9",
@@ -44,12 +47,13 @@ def test_one_object_for_each_failed_item(tmp_path):
     }
     assert os.fsencode(second["item"]) == b"x\xe9\n.png"
     assert (third["kind"], third["signal"], third["output_tail"]) == ("died", 9, "bye\n")
+    assert (third["mini_batch"], third["attempts"]) == (104, 5)
 
 
 def test_one_object_for_each_shortfall(tmp_path):
     path = tmp_path / "failed.jsonl"
-    shortfall = Shortfall(5, 1, returned_count=1, missing_count=2)
-    write_failures(path, [entry_of_shortfall(shortfall, 0, 3)], lambda start, stop: ["a", "b", "c"][start:stop])
+    shortfall = Shortfall(5, 1, returned_count=1, missing_count=2, start=0, item_count=3)
+    write_failures(path, [entry_of_shortfall(shortfall, 5)], lambda start, stop: ["a", "b", "c"][start:stop])
     assert entries(path) == [
         {
             "kind": "shortfall",
@@ -60,6 +64,14 @@ def test_one_object_for_each_shortfall(tmp_path):
             "candidates": ["a", "b", "c"],
         }
     ]
+
+
+def test_an_entry_names_its_items_by_their_place():
+    failure = Failure(Dispatch(3, 2, 30, 2), "exception", "ValueError", "bad")
+    entry = entry_of_failure(failure, 103)
+    assert (entry.first_item, entry.item_count, entry.kind) == (30, 2, "exception")
+    entry = entry_of_shortfall(Shortfall(5, 1, 1, 2, start=15, item_count=3), 5)
+    assert (entry.first_item, entry.item_count, entry.kind) == (15, 3, "shortfall")
 
 
 def test_a_run_without_failures_replaces_the_old_file_by_an_empty_one(tmp_path):
@@ -78,7 +90,7 @@ def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
         raise KeyError("the run")
 
     with pytest.raises(KeyError, match="the run"):
-        write_failures(path, [entry_of_failure(FAILURE, 0, 2)], broken)
+        write_failures(path, [entry_of_failure(FAILURE, 3)], broken)
     assert path.read_text() == "old\n"
 
 

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchflow._core import Channel, Gather
+from batchflow import _core
+from batchflow._core import Channel, Gather, Port
+from batchflow.mini_batches import MiniBatches
 from batchflow.model import Dispatch, Failure
 from batchflow.parallel import feeder as feeder_module
-from batchflow.parallel.feeder import DEPTH_MAX, QUEUE_NS, Feeder, depth_for
+from batchflow.parallel.feeder import DEPTH_MAX, Feeder, depth_for
+from batchflow.parallel.pace import QUEUE_NS, Pace
+from batchflow.parallel.pieces import Piece, Pieces
 from batchflow.plan import Plan, Policy
 from batchflow.pool.pool import Slot
 from batchflow.pool.watch import Watch
@@ -19,46 +23,85 @@ from batchflow.pool.watch import Watch
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
 
 
+class Timed:
+    """Stands in for a channel: what its worker has answered, and how long that took."""
+
+    def __init__(self) -> None:
+        self.result_count = self.run_ns = 0
+
+    def answer(self, count: int, each_ns: int) -> None:
+        self.result_count += count
+        self.run_ns += count * each_ns
+
+
+def paced(*times: tuple[int, int]) -> Pace:
+    """Looked at after each of these (how many answers, nanoseconds of each)."""
+    pace, channel = Pace(), Timed()
+    for count, each_ns in times:
+        channel.answer(count, each_ns)
+        pace.look(channel)  # type: ignore[arg-type]
+    return pace
+
+
+def test_the_latest_attempts_weigh_most() -> None:
+    assert paced().mean_ns is None
+    assert paced((0, 5)).mean_ns is None
+    assert paced((4, 100)).mean_ns == 100
+    assert paced((4, 100), (0, 0), (1, 300)).mean_ns == 200
+    assert paced((1000, 100), (1, 300), (1, 400)).mean_ns == 300
+
+
 @pytest.mark.parametrize(
-    ("run_ns", "result_count", "fresh_count", "worker_count", "depth"),
+    ("pace", "depth"),
     [
-        # 20 ms of work by the worker's own measure, once there is one, at least two.
-        (0, 0, 10_000, 2, 2),
-        (1 * S, 1, 10_000, 2, 2),
-        (10 * MS, 1, 10_000, 2, 2),
-        (4 * MS, 1, 10_000, 2, 5),
-        (100 * MS, 100, 10_000, 2, 20),
-        (100 * US, 1, 10_000, 2, 200),
-        (1 * US, 1, 10_000_000, 2, 2048),
-        (0, 5, 10_000_000, 2, 2048),
-        # Towards the end the rest is shared out, and the last ones go one by one.
-        (100 * US, 1, 400, 2, 100),
-        (100 * US, 1, 400, 10, 20),
-        (100 * US, 1, 8, 2, 2),
-        (100 * US, 1, 7, 2, 1),
-        (100 * US, 1, 0, 2, 1),
-        (0, 0, 4, 2, 1),
-        (0, 0, 1000, 0, 2),
+        (paced(), 3),
+        (paced((1, 1 * S)), 1),
+        (paced((1, 4 * MS)), 5),
+        (paced((9, 1 * MS)), 20),
+        (paced((1, 0)), 500),
     ],
 )
-def test_the_depth_of_a_queue(run_ns: int, result_count: int, fresh_count: int, worker_count: int, depth: int) -> None:
-    assert depth_for(run_ns, result_count, fresh_count, worker_count) == depth
+def test_what_keeps_a_worker_busy(pace: Pace, depth: int) -> None:
+    assert pace.depth(3, 500) == depth
 
 
-@given(st.integers(0, 10**15), st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 1000))
-def test_a_depth_is_bounded_and_never_more_than_a_fair_share(
-    run_ns: int, result_count: int, fresh_count: int, worker_count: int
-) -> None:
-    depth = depth_for(run_ns, result_count, fresh_count, worker_count)
+@pytest.mark.parametrize(
+    ("pace", "left_count", "worker_count", "depth"),
+    [
+        # 20 ms of work by the worker's own measure, once there is one, at least two.
+        (paced(), 10_000, 2, 2),
+        (paced((1, 1 * S)), 10_000, 2, 2),
+        (paced((1, 10 * MS)), 10_000, 2, 2),
+        (paced((1, 4 * MS)), 10_000, 2, 5),
+        (paced((100, 1 * MS)), 10_000, 2, 20),
+        (paced((1, 100 * US)), 10_000, 2, 200),
+        (paced((1, 1 * US)), 10_000_000, 2, 2048),
+        (paced((5, 0)), 10_000_000, 2, 2048),
+        # Towards the end the rest is shared out, and the last ones go one by one.
+        (paced((1, 100 * US)), 400, 2, 100),
+        (paced((1, 100 * US)), 400, 10, 20),
+        (paced((1, 100 * US)), 8, 2, 2),
+        (paced((1, 100 * US)), 7, 2, 1),
+        (paced((1, 100 * US)), 0, 2, 1),
+        (paced(), 4, 2, 1),
+        (paced(), 1000, 0, 2),
+    ],
+)
+def test_the_depth_of_a_queue(pace: Pace, left_count: int, worker_count: int, depth: int) -> None:
+    assert depth_for(pace, left_count, worker_count) == depth
+
+
+@given(st.integers(0, 10**15), st.integers(0, 10**9), st.integers(0, 1000))
+def test_a_depth_is_bounded_and_never_more_than_a_fair_share(each_ns: int, left_count: int, worker_count: int) -> None:
+    depth = depth_for(paced((1, each_ns)), left_count, worker_count)
     assert 1 <= depth <= DEPTH_MAX
-    assert depth == 1 or depth * worker_count <= fresh_count
-    if result_count:
-        assert depth <= 2 or depth * run_ns <= QUEUE_NS * result_count
+    assert depth == 1 or depth * worker_count <= left_count
+    assert depth <= 2 or depth * each_ns <= QUEUE_NS
 
 
 @given(st.lists(st.integers(1, 10**10), min_size=2, max_size=10, unique=True).map(sorted))
 def test_slower_mini_batches_never_make_deeper_queues(times_ns: list[int]) -> None:
-    depths = [depth_for(one, 1, 10**9, 2) for one in times_ns]
+    depths = [depth_for(paced((1, one)), 10**9, 2) for one in times_ns]
     assert all(first >= second for first, second in pairwise(depths))
 
 
@@ -66,29 +109,49 @@ class Desk:
     """A feeder over real rings without processes."""
 
     def __init__(
-        self, mini_batch_count: int, *, size: int = 10, item_count: int | None = None, workers: int = 2
+        self,
+        mini_batch_count: int = 0,
+        *,
+        gaps: list[tuple[int, int]] | None = None,
+        size: int = 10,
+        workers: int = 2,
+        attempts_max: int = 3,
     ) -> None:
-        items = mini_batch_count * size if item_count is None else item_count
-        self.plan = Plan(mini_batch_count, items, Policy())
+        work = MiniBatches.of(gaps or [(0, mini_batch_count * size)], size)
+        self.plan = Plan(work, Policy(attempts_max=attempts_max))
         self.gather = Gather()
-        self.feeder = Feeder(self.plan, self.gather, size)
-        self.slots = [Slot(number, Channel(), Watch(1.0), asked_for=True, ready=True) for number in range(workers)]
+        self.pieces = Pieces()
+        self.feeder = Feeder(self.plan, self.gather, self.pieces)
+        self.generation = workers
+        self.slots = [
+            Slot(number, Channel(generation=number + 1), Watch(1.0), asked_for=True, ready=True)
+            for number in range(workers)
+        ]
 
     def fill(self) -> list[list[tuple[int, int]]]:
         self.feeder.fill(self.slots)
         return [[flight[:2] for flight in slot.channel.flights()] for slot in self.slots]
 
+    def ranges(self, number: int) -> list[tuple[int, int]]:
+        """Items and their count, of all that this worker holds."""
+        return [flight[2:] for flight in self.slots[number].channel.flights()]
+
+    def renew(self, number: int) -> None:
+        self.generation += 1
+        self.slots[number].channel = Channel(generation=self.generation)
+
     def fail(self, number: int) -> Dispatch:
         """The first flight of this worker fails, and its rings are new."""
-        slot = self.slots[number]
-        flights = [flight[:2] for flight in slot.channel.flights()]
-        slot.channel = Channel()
-        dispatch = Dispatch(*flights[0])
-        self.plan.failed(Failure(dispatch, "exception", "ValueError", "x"), 10)
-        self.feeder.failed_on(dispatch.mini_batch_index, number)
+        flights = [
+            Dispatch(*flight, is_part=self.plan.is_isolating(flight[0]))
+            for flight in self.slots[number].channel.flights()
+        ]
+        self.renew(number)
+        self.plan.failed(Failure(flights[0], "exception", "ValueError", "x"))
+        self.feeder.failed_on(flights[0].mini_batch_index, number)
         for flight in flights[1:]:
-            self.plan.returned(Dispatch(*flight))
-        return dispatch
+            self.plan.returned(flight)
+        return flights[0]
 
 
 def test_ready_workers_get_work_in_order_and_the_others_none() -> None:
@@ -114,8 +177,8 @@ def test_nothing_is_handed_out_when_there_is_nothing() -> None:
 def test_a_second_attempt_goes_to_another_worker_before_anything_fresh() -> None:
     desk = Desk(100)
     desk.fill()
-    assert desk.fail(0) == Dispatch(0, 1)
-    desk.slots[1].channel = Channel()
+    assert desk.fail(0) == Dispatch(0, 1, 0, 10)
+    desk.renew(1)
     desk.plan.succeeded(2, 20)
     first, second = desk.fill()
     assert second[0] == (0, 2)
@@ -128,6 +191,49 @@ def test_a_worker_that_is_alone_tries_again_itself() -> None:
     desk.fill()
     desk.fail(0)
     assert desk.fill()[0][:2] == [(0, 2), (1, 1)]
+
+
+def test_mini_batches_of_several_gaps_are_asked_for_by_their_items() -> None:
+    desk = Desk(gaps=[(0, 15), (15, 17), (40, 95)], workers=1)
+    pace = Pace()
+    pace.mean_ns = 1
+    desk.feeder._paces[0] = 1, pace
+    assert desk.fill() == [[(0, 1), (1, 1), (2, 1), (3, 1)]]  # half of the nine
+    assert desk.ranges(0) == [(0, 10), (10, 5), (15, 2), (40, 10)]
+
+
+def test_parts_are_asked_for_as_parts() -> None:
+    desk = Desk(1, attempts_max=1, workers=1)
+    desk.fill()
+    assert desk.fail(0) == Dispatch(0, 1, 0, 10)
+    assert desk.fill() == [[(0, 2)]]
+    assert desk.ranges(0) == [(0, 5)]
+    channel = desk.slots[0].channel
+    port = Port(channel.fd, -1, channel.generation)
+    assert port.take() == (0, 2, 0, 5)
+    port.publish_result(0, 2, 5, b"", b"rows")
+    (note,) = desk.gather.drain(channel)
+    assert (note.kind, note.start, note.item_count, note.payload) == (_core.PART, 0, 5, b"rows")
+
+
+def test_a_part_goes_to_another_worker_than_the_one_that_failed_the_part_before() -> None:
+    desk = Desk(1, attempts_max=1)
+    desk.fill()
+    desk.fail(0)
+    assert desk.fill() == [[], [(0, 2)]]
+    desk.fail(1)
+    assert desk.fill() == [[(0, 3)], [(0, 2)]]
+    assert (desk.ranges(0), desk.ranges(1)) == ([(0, 2)], [(5, 5)])
+
+
+def test_what_isolation_holds_counts_as_the_window_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeder_module, "WINDOW_SIZE", 1000)
+    desk = Desk(100)
+    desk.pieces.keep(0, 1, Piece(0, 5, 5, b"", b"x" * 1000))
+    assert desk.fill() == [[], []]
+    assert desk.pieces.take(0) == (1, [Piece(0, 5, 5, b"", b"x" * 1000)])
+    assert desk.pieces.held_bytes == 0
+    assert desk.fill() == [[(0, 1), (1, 1)], [(2, 1), (3, 1)]]
 
 
 def test_a_worker_that_failed_it_long_ago_may_have_it_after_another_failed_it() -> None:
@@ -144,7 +250,7 @@ def test_a_full_window_stops_fresh_work_and_nothing_else(monkeypatch: pytest.Mon
     desk.fill()
     desk.fail(0)
     monkeypatch.setattr(feeder_module, "WINDOW_SIZE", -1)
-    desk.slots[1].channel = Channel()
+    desk.renew(1)
     desk.plan.succeeded(2, 20)
     assert desk.fill() == [[(1, 1)], [(0, 2)]]
     monkeypatch.undo()
@@ -159,7 +265,7 @@ def test_a_ring_that_takes_too_little_was_written_over_and_nothing_is_lost(ready
         assert desk.slots[0].channel.run(index, 1, 0, 1)
     if ready:
         desk.plan.take_fresh(1)
-        desk.plan.returned(Dispatch(0, 1))
+        desk.plan.returned(Dispatch(0, 1, 0, 10))
     full = FullSlot(desk.slots[0])
     assert desk.feeder.fill([full]) == [full]
     assert desk.plan.in_flight_count == 0
@@ -174,6 +280,6 @@ class FullSlot:
         self.channel = self
         self._channel = slot.channel
         self.ready = self.asked_for = True
-        self.in_flight, self.run_ns, self.result_count = 0, 0, 0
+        self.in_flight, self.run_ns, self.result_count, self.generation = 0, 0, 0, 9
         self.set_low_water, self.run_range = self._channel.set_low_water, self._channel.run_range
         self.run = self._channel.run

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from batchflow._core import Channel, Port
+from batchflow.mini_batches import MiniBatches
 from batchflow.model import Dispatch, Failure, Shortfall, WorkerExit
 from batchflow.parallel import messages
 from batchflow.plan import Lost
@@ -23,18 +24,25 @@ TRACEBACK = 'Traceback (most recent call last):\n  File "/w/score.py", line 3, i
 class Books:
     """What ``aborted`` asks the outcomes for."""
 
-    def __init__(self, *, lost: Lost | None = None, shortfall: Shortfall | None = None, items: int = 3) -> None:
+    def __init__(self, *, lost: Lost | None = None, shortfall: Shortfall | None = None) -> None:
         self.first_lost = lost
         self.first_shortfall = shortfall
-        self._items = items
-
-    def items(self, index: int) -> list[str]:
-        return [f"/in/{index}-{number}" for number in range(self._items)]
 
 
-def lost(**values: Any) -> Lost:
+class Files:
+    """What is asked of a listing."""
+
+    def path(self, item: int) -> str:
+        return f"/in/{item}"
+
+
+WORK = MiniBatches.of([(0, 1000)], 10, number_base=100)
+
+
+def lost(count: int = 3, **values: Any) -> Lost:
     defaults: dict[str, Any] = {"kind": "exception", "error_type": "OSError", "message": "no model"}
-    return Lost(Dispatch(4, 3), 3, Failure(Dispatch(4, 3), **(defaults | values)))
+    dispatch = Dispatch(4, 3, 45, count)
+    return Lost(dispatch, Failure(dispatch, **(defaults | values)))
 
 
 def death(tail: str, **values: Any) -> WorkerDied:
@@ -43,13 +51,14 @@ def death(tail: str, **values: Any) -> WorkerDied:
 
 
 def aborted(books: Any) -> list[str]:
-    return messages.aborted("too many", books, Path("/s/failed.jsonl")).splitlines()
+    files: Any = Files()
+    return messages.aborted("too many", books, WORK, files, Path("/s/failed.jsonl")).splitlines()
 
 
 def test_a_threshold_shows_the_first_failure_with_its_traceback() -> None:
     assert aborted(Books(lost=lost(traceback=TRACEBACK))) == [
         "too many",
-        "first failure: mini_batch_index=4, attempt=3, /in/4-0 and 2 more",
+        "first failure: mini_batch_index=104, attempt=3, /in/45 and 2 more",
         *TRACEBACK.splitlines(),
         "all failed items: /s/failed.jsonl",
     ]
@@ -77,9 +86,9 @@ def test_the_cause_is_said_once(error_type: str, message: str, traceback: str, s
 
 
 def test_without_a_traceback_the_error_stands_alone() -> None:
-    assert aborted(Books(lost=lost(), items=1)) == [
+    assert aborted(Books(lost=lost(1))) == [
         "too many",
-        "first failure: mini_batch_index=4, attempt=3, /in/4-0",
+        "first failure: mini_batch_index=104, attempt=3, /in/45",
         "OSError: no model",
         "all failed items: /s/failed.jsonl",
     ]
@@ -101,9 +110,9 @@ def test_the_last_output_of_a_dead_worker_is_shown() -> None:
 
 
 def test_a_shortfall_is_shown_when_nothing_failed() -> None:
-    assert aborted(Books(shortfall=Shortfall(4, 1, 2, 8))) == [
+    assert aborted(Books(shortfall=Shortfall(4, 1, 2, 8, 40, 10))) == [
         "too many",
-        "first shortfall: mini_batch_index=4, run() returned 2 elements for 10 items",
+        "first shortfall: mini_batch_index=104, run() returned 2 elements for 10 items",
         "all failed items: /s/failed.jsonl",
     ]
     assert aborted(Books()) == ["too many", "all failed items: /s/failed.jsonl"]
@@ -131,12 +140,12 @@ def test_a_shortfall_is_shown_when_nothing_failed() -> None:
             "start threads in init() to share the import",
         ),
         (
-            messages.keep_dying(6, death("bye")),
+            messages.keep_dying("6 workers died one after another while idle", death("bye")),
             "6 workers died one after another while idle, the last one of signal 9 (SIGKILL)\nits last output:\nbye",
         ),
         (
-            messages.keep_dying(6, death("", signal=None, exit_code=3)),
-            "6 workers died one after another while idle, the last one of exit code 3",
+            messages.keep_dying("6 workers died", death("", signal=None, exit_code=3)),
+            "6 workers died, the last one of exit code 3",
         ),
         (
             messages.zygote_died(-9, "", None),
@@ -171,8 +180,8 @@ def test_no_progress_says_what_every_living_worker_does() -> None:
     Port(slots[0].channel.fd, -1, 1).take()
     slots[0].watch.look("x", 0.0)
     slots[0].watch.look("x", 7.0)
-    assert messages.no_progress(1.5, slots).splitlines() == [
+    assert messages.no_progress(1.5, slots, WORK).splitlines() == [
         "nothing was completed for progress_update_timeout=1.5 s",
-        "worker 0, pid=40: running, mini_batch_index=5, attempt=2 for 7 s",
+        "worker 0, pid=40: running, mini_batch_index=105, attempt=2 for 7 s",
         "worker 2, pid=42: starting for 0 s",
     ]

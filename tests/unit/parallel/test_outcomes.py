@@ -2,165 +2,76 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from typing import Any
-
 import pytest
+from unit.parallel.driven import Table, Worker, death
 
-from batchflow._core import Channel, Gather, Note, Port
+from batchflow._core import Channel, Note
 from batchflow.errors import InternalError
-from batchflow.model import Failure, Shortfall, WorkerExit
-from batchflow.parallel.feeder import Feeder
-from batchflow.parallel.outcomes import InitTrouble, Outcomes, read, read_last
-from batchflow.plan import Plan, Policy
-from batchflow.pool.events import WorkerDied
-
-
-class Files:
-    """Stands in for a listing."""
-
-    item_count = 10
-
-    def paths(self, start: int, stop: int) -> list[str]:
-        return [f"/in/{number}" for number in range(start, stop)]
-
-
-class Log:
-    """Stands in for the failure log."""
-
-    def __init__(self) -> None:
-        self.failures: list[tuple[Failure, list[str]]] = []
-        self.shortfalls: list[tuple[Shortfall, list[str]]] = []
-
-    def add_failure(self, failure: Failure, items: Sequence[str]) -> None:
-        self.failures.append((failure, list(items)))
-
-    def add_shortfall(self, shortfall: Shortfall, items: Sequence[str]) -> None:
-        self.shortfalls.append((shortfall, list(items)))
-
-
-class Table:
-    """Ten items, four mini-batches of three, one worker that this process plays itself."""
-
-    def __init__(self, *, attempts_max: int = 1, in_order: bool = True) -> None:
-        self.plan = Plan(4, 10, Policy(attempts_max=attempts_max))
-        self.gather = Gather(in_order=in_order)
-        self.feeder = Feeder(self.plan, self.gather, 3)
-        self.log = Log()
-        files: Any = Files()
-        log: Any = self.log
-        self.outcomes = Outcomes(self.plan, self.gather, self.feeder, log, files, 3)
-        self.channel = Channel()
-        self.port = Port(self.channel.fd, -1, 1)
-
-    def ask(self, count: int) -> None:
-        first, stop = self.plan.take_fresh(count)
-        self.channel.run_range(first, stop, first * 3, 3, 10)
-
-    def answer(self, *, columns: bytes = b"", rows: bytes | None = None, returned: int | None = None) -> None:
-        """As a worker does: take, run, publish."""
-        request = self.port.take()
-        assert request is not None
-        index, attempt, start, count = request
-        text = b"".join(b"%d\n" % number for number in range(start, start + count)) if rows is None else rows
-        self.port.publish_result(index, attempt, count if returned is None else returned, columns, text)
-
-    def fail(self, **description: str) -> None:
-        request = self.port.take()
-        assert request is not None
-        values = {"kind": "exception", "error_type": "ValueError", "message": "x", "traceback": "t"} | description
-        self.port.publish_failure(request[0], request[1], json.dumps(values).encode())
-
-    def read(self) -> set[str]:
-        return read(self.outcomes, self.gather, self.channel, 7, 70)
-
-    def die(self, **values: Any) -> bool:
-        """The worker has gone; says whether a mini-batch is to blame."""
-        died = death(self.channel, **values)
-        kinds = read_last(self.outcomes, self.gather, died)
-        return self.outcomes.bury(died, damaged="damaged" in kinds, run_timeout_s=60)
-
-
-def death(channel: Channel, **values: Any) -> WorkerDied:
-    defaults: dict[str, Any] = {
-        "worker": 7,
-        "channel": channel,
-        "exit": WorkerExit(7, 1, 70, 9, None),
-        "timed_out": False,
-        "was_ready": True,
-        "init_failed": False,
-        "with_zygote": False,
-        "peak_rss": 0,
-        "output_tail": "last words",
-        "stack": "",
-    }
-    return WorkerDied(**(defaults | values))
+from batchflow.model import Dispatch, FailureEntry, Shortfall, WorkerExit
+from batchflow.parallel.outcomes import InitTrouble
 
 
 def test_what_a_dead_worker_had_begun_is_to_blame_and_nothing_else() -> None:
     table = Table()
     table.ask(3)
-    table.port.take()
-    assert table.die()
-    (failure, items) = table.log.failures[0]
-    assert (failure.dispatch.mini_batch_index, failure.kind, failure.signal) == (0, "died", 9)
-    assert failure.message == "worker 7 died: signal 9 (SIGKILL), mini_batch_index=0, attempt=1, pid=70"
-    assert failure.output_tail == "last words"
-    assert items == ["/in/0", "/in/1", "/in/2"]
-    assert len(table.log.failures) == 1
+    table.worker.port.take()
+    assert table.bury() == Dispatch(0, 1, 0, 3)
+    (failure,) = table.failures
+    assert (failure.first_item, failure.item_count, failure.kind) == (0, 3, "died")
+    entry = failure.entry
+    assert (entry["mini_batch"], entry["attempts"], entry["signal"]) == (0, 1, 9)
+    assert entry["message"] == "worker 7 died: signal 9 (SIGKILL), mini_batch_index=0, attempt=1, pid=70"
+    assert entry["output_tail"] == "last words"
     assert (table.plan.lost_count, table.plan.ready_count, table.plan.in_flight_count) == (1, 2, 0)
 
 
 def test_a_worker_that_had_begun_nothing_is_not_blamed() -> None:
     table = Table()
     table.ask(3)
-    assert not table.die()
+    assert table.bury() is None
     assert (table.plan.lost_count, table.plan.ready_count, table.plan.attempts) == (0, 3, 0)
 
 
 def test_what_a_dead_worker_had_published_counts_before_anybody_is_blamed() -> None:
     table = Table()
     table.ask(3)
-    table.answer()
-    table.answer()
-    assert not table.die()
-    table.outcomes.settle()
-    assert bytes(table.gather.output()) == b"0\n1\n2\n3\n4\n5\n"
+    table.worker.answer()
+    table.worker.answer()
+    assert table.bury() is None
+    assert table.commit() == b"0\n1\n2\n3\n4\n5\n"
     assert (table.plan.succeeded_count, table.plan.ready_count, table.plan.lost_count) == (2, 1, 0)
 
 
 def test_all_that_a_dead_worker_had_published_counts_however_much_it_is() -> None:
     """One drain stops after some megabytes of output."""
     table = Table()
-    table.channel = Channel(completion_size=1 << 26)
-    table.port = Port(table.channel.fd, -1, 1)
+    table.worker = Worker(channel=Channel(completion_size=1 << 26))
     table.ask(4)
     for _ in range(3):
-        table.answer(rows=b"x" * (9 << 20) + b"\n")
-    table.port.take()
-    assert table.die()
-    table.outcomes.settle()
+        table.worker.answer(rows=b"x" * (9 << 20) + b"\n")
+    table.worker.port.take()
+    assert table.bury() == Dispatch(3, 1, 9, 1)
+    table.commit()
     assert (table.plan.succeeded_count, table.plan.lost_count) == (3, 1)
-    assert table.log.failures[0][0].dispatch.mini_batch_index == 3
+    assert table.failed == [(9, 1)]
 
 
 def test_a_worker_that_ended_with_its_zygote_is_not_blamed() -> None:
     table = Table()
     table.ask(2)
-    table.port.take()
-    assert not table.die(with_zygote=True)
+    table.worker.port.take()
+    assert table.bury(with_zygote=True) is None
     assert (table.plan.ready_count, table.plan.lost_count) == (2, 0)
 
 
 def test_a_timeout_names_the_limit_and_keeps_the_stack() -> None:
     table = Table()
     table.ask(1)
-    table.port.take()
-    assert table.die(timed_out=True, stack="File score.py")
-    failure = table.log.failures[0][0]
-    assert (failure.kind, failure.error_type, failure.traceback) == ("timeout", "TimeoutError", "File score.py")
-    assert failure.message == (
+    table.worker.port.take()
+    assert table.bury(timed_out=True, stack="File score.py")
+    assert table.failures[0].kind == "timeout"
+    assert (table.entry["error_type"], table.entry["traceback"]) == ("TimeoutError", "File score.py")
+    assert table.entry["message"] == (
         "run() took longer than run_invocation_timeout=60 s, worker 7 was killed, mini_batch_index=0, attempt=1, pid=70"
     )
 
@@ -168,10 +79,9 @@ def test_a_timeout_names_the_limit_and_keeps_the_stack() -> None:
 def test_a_worker_that_wrote_over_foreign_memory_is_to_blame() -> None:
     table = Table()
     table.ask(2)
-    died = death(table.channel)
-    assert table.outcomes.bury(died, damaged=True, run_timeout_s=60)
-    message = table.log.failures[0][0].message
-    assert message == (
+    died = death(table.worker.channel)
+    assert table.outcomes.bury(died, damaged=True, run_timeout_s=60) == Dispatch(0, 1, 0, 3)
+    assert table.entry["message"] == (
         "worker 7 wrote over memory that is not its own and was killed, mini_batch_index=0, attempt=1, pid=70"
     )
 
@@ -179,9 +89,9 @@ def test_a_worker_that_wrote_over_foreign_memory_is_to_blame() -> None:
 def test_peak_memory_is_told_where_it_is_known() -> None:
     table = Table()
     table.ask(1)
-    table.port.take()
-    table.die(peak_rss=5 << 30, exit=WorkerExit(7, 1, 70, None, 3))
-    assert table.log.failures[0][0].message.endswith(
+    table.worker.port.take()
+    table.bury(peak_rss=5 << 30, exit=WorkerExit(7, 1, 70, None, 3))
+    assert table.entry["message"].endswith(
         "died: exit code 3, mini_batch_index=0, attempt=1, pid=70, peak memory 5,120 MiB"
     )
 
@@ -189,70 +99,101 @@ def test_peak_memory_is_told_where_it_is_known() -> None:
 def test_a_failed_attempt_is_ready_again_until_it_was_the_last() -> None:
     table = Table(attempts_max=2)
     table.ask(1)
-    table.fail(message="odd")
+    table.worker.fail(message="odd")
     assert table.read() == {"failed"}
-    assert (table.plan.ready_count, table.outcomes.first_lost, table.log.failures) == (1, None, [])
-    dispatch = table.plan.take_ready()
-    assert dispatch is not None
-    assert dispatch.attempt == 2
-    table.channel.run(0, 2, 0, 3)
-    table.fail(message="odder")
+    assert (table.plan.ready_count, table.outcomes.first_lost, table.failures) == (1, None, [])
+    assert table.ask_again() == (0, 3, 2)
+    table.worker.fail(message="odder")
     table.read()
-    ((failure, items),) = table.log.failures
-    assert (failure.message, failure.worker, failure.pid, len(items)) == ("odder", 7, 70, 3)
+    entry = table.entry
+    assert (entry["message"], entry["worker"], entry["pid"], entry["attempts"]) == ("odder", 7, 70, 2)
+    assert table.failed == [(0, 3)]
     assert table.outcomes.first_lost is not None
 
 
 def test_what_waited_behind_a_lost_mini_batch_is_appended() -> None:
     table = Table()
     table.ask(3)
-    table.fail()
-    table.answer()
-    table.answer()
+    table.worker.fail()
+    table.worker.answer()
+    table.worker.answer()
     table.read()
     assert table.outcomes.settle()
     assert bytes(table.gather.output()) == b"3\n4\n5\n6\n7\n8\n"
     assert not table.outcomes.settle()
 
 
-def test_a_shortfall_is_booked_once_with_its_candidates() -> None:
+def test_a_shortfall_is_booked_once() -> None:
     table = Table()
     table.ask(4)
     for returned in (3, 1, 3, 1):
-        table.answer(returned=returned)
+        table.worker.answer(returned=returned)
     table.read()
-    table.outcomes.settle()
-    assert table.log.shortfalls == [(Shortfall(1, 1, 1, 2), ["/in/3", "/in/4", "/in/5"])]
-    assert table.outcomes.first_shortfall == Shortfall(1, 1, 1, 2)
+    table.commit()
+    entry = {"mini_batch": 1, "attempts": 1, "returned_count": 1, "missing_count": 2}
+    assert table.failures == [FailureEntry(3, 3, "shortfall", entry)]
+    assert table.outcomes.first_shortfall == Shortfall(1, 1, 1, 2, 3, 3)
     assert (table.plan.succeeded_item_count, table.plan.failed_item_count, table.plan.done) == (8, 2, True)
 
 
 def test_columns_that_differ_fail_the_attempt_and_name_both() -> None:
     table = Table()
     table.ask(3)
-    table.answer(columns=b"a,b\n")
-    table.answer(columns=b"a,c\n")
-    table.answer(columns=b"a,b\n")
+    table.worker.answer(columns=b"a,b\n")
+    table.worker.answer(columns=b"a,c\n")
+    table.worker.answer(columns=b"a,b\n")
     table.read()
-    table.outcomes.settle()
-    ((failure, items),) = table.log.failures
-    assert (failure.kind, failure.error_type, items) == ("contract", "ContractError", ["/in/3", "/in/4", "/in/5"])
+    table.commit()
+    assert (table.failures[0].kind, table.entry["error_type"]) == ("contract", "ContractError")
+    assert table.failed == [(3, 3)]
     expected = "the columns differ from those of the first mini-batch with rows, expected 'a,b', got 'a,c'"
-    assert failure.message == expected
+    assert table.entry["message"] == expected
     assert (table.plan.succeeded_count, table.plan.lost_count) == (2, 1)
 
 
 def test_several_results_behind_a_lost_mini_batch_may_have_other_columns() -> None:
     table = Table()
     table.ask(4)
-    table.fail()
-    table.answer(columns=b"a\n")
-    table.answer(columns=b"b\n")
-    table.answer(columns=b"c\n")
+    table.worker.fail()
+    table.worker.answer(columns=b"a\n")
+    table.worker.answer(columns=b"b\n")
+    table.worker.answer(columns=b"c\n")
     table.read()
-    table.outcomes.settle()
-    assert [failure.dispatch.mini_batch_index for failure, _ in table.log.failures] == [0, 2, 3]
+    table.commit()
+    assert table.failed == [(0, 3), (6, 3), (9, 1)]
     assert (table.plan.succeeded_count, table.plan.lost_count, table.plan.done) == (1, 3, True)
+
+
+def test_shortfalls_go_into_the_journal_with_their_rows_and_into_the_books_after() -> None:
+    table = Table()
+    table.ask(1)
+    table.worker.answer(returned=1)
+    table.read()
+    assert len(table.outcomes.take_failures()) == 1
+    assert table.plan.failed_item_count == 0
+    assert table.outcomes.settle()
+    assert (table.plan.failed_item_count, table.plan.succeeded_item_count) == (2, 1)
+    assert table.outcomes.take_failures() == []
+
+
+def test_a_shortfall_that_was_not_asked_for_is_booked_and_kept() -> None:
+    table = Table()
+    table.ask(1)
+    table.worker.answer(returned=1)
+    table.read()
+    assert table.outcomes.settle()
+    assert (table.plan.failed_item_count, len(table.failures)) == (2, 1)
+
+
+def test_users_see_numbers_and_no_ordinals() -> None:
+    table = Table(gaps=((3, 6), (9, 10)), number_base=100)
+    table.ask(2)
+    table.worker.fail()
+    table.worker.port.take()
+    table.bury()
+    assert [failure.entry["mini_batch"] for failure in table.failures] == [100, 101]
+    assert table.failed == [(3, 3), (9, 1)]
+    assert "mini_batch_index=101, attempt=1" in table.failures[1].entry["message"]
 
 
 def test_a_note_of_unknown_kind_is_a_bug() -> None:
@@ -263,14 +204,14 @@ def test_a_note_of_unknown_kind_is_a_bug() -> None:
 def test_a_worker_that_gets_ready_makes_up_for_failures() -> None:
     table = Table()
     table.outcomes.init.failed(7, {"message": "x"})
-    table.port.publish_ready()
+    table.worker.port.publish_ready()
     assert table.read() == {"ready"}
     assert table.outcomes.init.in_a_row == 0
 
 
 def test_init_that_fails_is_counted_with_its_description() -> None:
     table = Table()
-    table.port.publish_init_failed(b'{"message": "no model"}')
+    table.worker.port.publish_init_failed(b'{"message": "no model"}')
     assert table.read() == {"init_failed"}
     assert (table.outcomes.init.in_a_row, table.outcomes.init.last) == (1, {"message": "no model"})
 

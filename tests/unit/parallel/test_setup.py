@@ -35,8 +35,27 @@ def job(**settings: Any) -> ParallelJob:
 
 def test_the_defaults_make_the_strict_policy() -> None:
     assert plan_policy(job(), 100, 10) == Policy(
-        attempts_max=3, failed_items_limit=0, failed_mini_batches_limit=None, failed_percent_limit=100.0
+        attempts_max=3,
+        isolate=True,
+        failed_items_limit=0,
+        failed_mini_batches_limit=None,
+        failed_percent_limit=100.0,
     )
+
+
+@pytest.mark.parametrize(
+    ("items", "isolate_failures", "isolate"),
+    [
+        ("at_least", True, True),
+        ("exact", True, True),
+        ("any", True, False),
+        ("at_least", False, False),
+        ("any", False, False),
+    ],
+)
+def test_what_is_isolated(items: str, isolate_failures: bool, isolate: bool) -> None:
+    """Not where a mini-batch may be one thing to the script."""
+    assert plan_policy(job(items=items, isolate_failures=isolate_failures), 100, 10).isolate == isolate
 
 
 def test_thresholds_are_taken_of_items_and_of_mini_batches() -> None:
@@ -91,7 +110,10 @@ def test_the_worker_spec_survives_its_journey(monkeypatch: pytest.MonkeyPatch) -
     assert (spec.worker_count, spec.cores, spec.folder, spec.script) == (3, 6, "/w", "/w/score.py")
     assert spec.scratch_folder == "/w/.batchflow/w/steps/score/scratch"
     assert (spec.arguments, spec.delimiter, spec.output_folder) == (("--a", "b"), ";", None)
+    assert (spec.mini_batch_size, spec.number_base) == (10, None)
     assert WorkerSpec.from_json(spec.to_json()) == spec
+    later = worker_spec(job(mini_batch_size=7), 300)
+    assert (later.mini_batch_size, later.number_base) == (7, 300)
 
 
 @pytest.mark.parametrize(

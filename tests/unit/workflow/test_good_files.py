@@ -175,7 +175,7 @@ receipt_to = "receipt"
     assert settings is not None
     assert step.inputs["images"].kind == "dataset"
     assert (settings.append_row_to, settings.append_row_file_name) == ("rows", "rows.jsonl")
-    assert (settings.output_action, settings.output_format) == ("append_row", "jsonl")
+    assert (settings.workers, settings.output_action, settings.output_format) == (4, "append_row", "jsonl")
     assert (settings.header, settings.delimiter, settings.newline) == (False, ";", "keep")
     assert (settings.order, settings.items) == ("completion", "exact")
     assert settings.error_threshold == Threshold(percent=1.5)
@@ -186,7 +186,7 @@ receipt_to = "receipt"
         1.5,
         3600,
     )
-    assert (settings.run_max_try, settings.workers, settings.side_inputs) == (1, 4, ("table",))
+    assert (settings.run_max_try, settings.isolate_failures, settings.side_inputs) == (1, False, ("table",))
     assert (settings.arguments, dict(settings.environment_variables)) == (("--verbose",), {"A": "1"})
     assert (settings.logging_level, settings.allow_reuse, settings.max_result_size) == ("DEBUG", False, 1024)
     assert (settings.gpus_per_worker, settings.failed_to, settings.receipt_to) == (0, "failed", "receipt")
@@ -352,4 +352,3 @@ def test_every_key_in_the_schema_is_described() -> None:
 def test_the_schema_promises_nothing_that_is_not_there_yet() -> None:
     text = str(json_schema())
     assert "batchflow params" not in text
-    assert "so far all items of a mini-batch whose last attempt failed have failed" in text
