@@ -15,13 +15,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 
-def mini_batch_number(ordinal: int, start: int, size: int, number_base: int | None) -> int:
-    """The number that users see of the mini-batch that begins with item ``start``.
+def mini_batch_number(start: int, count: int, size: int, item_count: int) -> int:
+    """The number that users see of the mini-batch of ``count`` items from ``start`` on, of ``item_count`` in the input.
 
-    Without a base it says where in the input the mini-batch lies, which is unique where all begin at multiples of
-    ``size``; with one, mini-batches count on from those of earlier runs.  A part of a mini-batch gives the same number.
+    Those that the input is split into count from 0.  Any other range, a part of one or of a run with another size, is
+    ``item_count`` + ``start``.  So all ranges that succeed have different numbers, in all runs of a step together, and
+    a script may name files by them.
     """
-    return start // size if number_base is None else number_base + ordinal
+    is_whole = start % size == 0 and count == min(size, item_count - start)
+    return start // size if is_whole else item_count + start
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,17 +31,26 @@ class MiniBatches:
     """Made by ``of``.  Looking one up takes time logarithmic in the number of gaps."""
 
     size: int
-    number_base: int | None
     count: int
     item_count: int
     _starts: array[int]
     _stops: array[int]
     _first_ordinals: array[int]
+    _number_size: int
+    _input_count: int
 
     @staticmethod
-    def of(gaps: Iterable[tuple[int, int]], size: int, *, number_base: int | None = None) -> MiniBatches:
+    def of(
+        gaps: Iterable[tuple[int, int]],
+        size: int,
+        *,
+        number_size: int | None = None,
+        input_count: int | None = None,
+    ) -> MiniBatches:
         """``gaps``: ascending disjoint half-open ranges of items; empty ones are left out.
 
+        ``number_size``: the size that the numbers go by, that of the step's first run; ``input_count``: the items of
+        the whole input.  By default ``size`` and the end of the gaps.
         Raises ``ValueError`` for other ranges and for ``size < 1``.
         """
         if size < 1:
@@ -57,7 +68,8 @@ class MiniBatches:
             count -= (start - stop) // size  # rounded up
             item_count += stop - start
             end = stop
-        return MiniBatches(size, number_base, count, item_count, starts, stops, first_ordinals)
+        input_count = end if input_count is None else input_count
+        return MiniBatches(size, count, item_count, starts, stops, first_ordinals, number_size or size, input_count)
 
     def range(self, ordinal: int) -> tuple[int, int]:
         """Its items: start (inclusive) and stop (exclusive).  Raises ``IndexError``."""
@@ -81,4 +93,5 @@ class MiniBatches:
 
     def number(self, ordinal: int) -> int:
         """What users see of it.  Raises ``IndexError``."""
-        return mini_batch_number(ordinal, self.range(ordinal)[0], self.size, self.number_base)
+        start, stop = self.range(ordinal)
+        return mini_batch_number(start, stop - start, self._number_size, self._input_count)

@@ -15,6 +15,7 @@ from batchflow.control import StopLevel, StopRequest
 from batchflow.errors import InternalError, NoRoomError
 from batchflow.failpoints import reach
 from batchflow.journal.commits import Journal, State, Totals
+from batchflow.mini_batches import MiniBatches
 from batchflow.model import Receipt
 from batchflow.output.failed import write_failures
 from batchflow.output.receipt import write_receipt
@@ -22,7 +23,7 @@ from batchflow.output.segment import Segment
 from batchflow.parallel.committer import Committer, Progress
 from batchflow.parallel.outcomes import Outcomes
 from batchflow.parallel.values import ParallelJob
-from batchflow.plan import Plan
+from batchflow.plan import Before, Plan
 
 DISK_FULL_WAIT_S = 60.0
 DISK_FULL_PAUSE_S = 0.5
@@ -49,6 +50,52 @@ class Books:
     @property
     def state(self) -> State:
         return self.committer.state
+
+    @property
+    def number_size(self) -> int:
+        """The size of mini-batches that their numbers go by: that of the first run."""
+        return self.state.mini_batch_size if self._job.resumes else self._job.settings.mini_batch_size
+
+    @property
+    def before(self) -> Before:
+        """What earlier runs of the step have decided."""
+        totals = self.state.totals
+        return Before(totals.succeeded, totals.failed, totals.mini_batches, totals.failed_mini_batches)
+
+    @property
+    def columns(self) -> bytes:
+        return self.state.columns.encode("latin-1")
+
+    @property
+    def is_covered(self) -> bool:
+        """Nothing is left to do but to finish."""
+        return self._job.resumes and not self.journal.gaps()
+
+    def resume(self) -> bool:
+        """Go on with what the journal says; True if all is done and finished."""
+        job = self._job
+        if job.is_published:
+            self.committer.adopt(job.run_id)
+            return True
+        if job.reopens:
+            self.committer.reopen(job.copies)
+        self.committer.resume(job.run_id, job.signature, job.settings.durability)
+        return self.state.phase == "finished"
+
+    def past_receipt(self) -> Receipt:
+        """The receipt of a step that was finished and only waited for its name."""
+        receipt = Receipt(
+            **dict(self.state.receipt or {}) | {"run_id": self._job.run_id, "output": self._job.output_name}
+        )
+        write_receipt(self._job.state_folder / "receipt.json", receipt)
+        return receipt
+
+    def work(self, item_count: int) -> MiniBatches:
+        """What is left to do of ``item_count`` items."""
+        if item_count != self.state.item_count:
+            raise InternalError(f"the input has {item_count} items, the journal {self.state.item_count}")
+        size = self._job.settings.mini_batch_size
+        return MiniBatches.of(self.journal.gaps(), size, number_size=self.state.mini_batch_size, input_count=item_count)
 
     def begin(self, item_count: int) -> None:
         """Begin anew."""

@@ -104,7 +104,11 @@ class Committer:
         reach("output_opened")
         self._journal.update(replace(self.state, file_id=self._file_id()))
 
-    def resume(self, run_id: str) -> None:
+    def adopt(self, run_id: str) -> None:
+        """The output is complete and has its name: it is the work of this run now."""
+        self._journal.update(replace(self.state, run_id=run_id))
+
+    def resume(self, run_id: str, signature: Mapping[str, Any], durability: Literal["full", "process"]) -> None:
         """Check what an earlier run has left, and cut off what it had not committed.
 
         Raises ``JournalError`` if output or journal are not as they were left.
@@ -120,7 +124,14 @@ class Committer:
         phase: Literal["finished", "running"] = "finished" if self.state.phase == "finished" else "running"
         self._journal.update(
             replace(
-                self.state, run_id=run_id, phase=phase, boot_id=boot_id(), is_suspect=False, file_id=self._file_id()
+                self.state,
+                run_id=run_id,
+                signature=signature,
+                durability=durability,
+                phase=phase,
+                boot_id=boot_id(),
+                is_suspect=False,
+                file_id=self._file_id(),
             )
         )
         reach("resume_committed")

@@ -22,7 +22,6 @@ from batchflow.errors import (
     RunAbortedError,
 )
 from batchflow.journal.state_folder import make_state_folder
-from batchflow.mini_batches import MiniBatches
 from batchflow.model import Event, Notice, Receipt, StepProgress
 from batchflow.parallel import messages
 from batchflow.parallel.books import Books
@@ -89,8 +88,11 @@ class _ParallelRun:
         job, settings = self._job, self._settings
         self._make_folders()
         books = self._books = Books(job, self._clock, self._stop, self._notice)
-        pool = self._pool = self._make_pool()
-        pool.start()  # it imports the script while we list
+        if job.resumes and books.resume():
+            return books.past_receipt()
+        pool = self._pool = self._make_pool(books.number_size)
+        if not books.is_covered:
+            pool.start()  # it imports the script while we list
         self._tell(0, 0, None, note="listing files")
         listing = self._listing = job.listing or list_files(job.patterns)
         self._phase("list")
@@ -98,17 +100,22 @@ class _ParallelRun:
         if skipped:
             self._notice(skipped)
         self._tell(0, 0, listing.item_count, note="starting workers")
-        work = MiniBatches.of([(0, listing.item_count)], settings.mini_batch_size)
-        plan = self._plan = Plan(work, plan_policy(job, listing.item_count, work.count))
+        if not job.resumes:
+            books.begin(listing.item_count)
+        work = books.work(listing.item_count)
+        plan = self._plan = Plan(work, plan_policy(job, listing.item_count, work.count), books.before)
         self._gather = Gather(
-            in_order=settings.order == "input", any_items=settings.items == "any", write_header=settings.header
+            in_order=settings.order == "input",
+            any_items=settings.items == "any",
+            write_header=settings.header,
+            columns=books.columns,
         )
         pieces = Pieces()
         self._feeder = Feeder(plan, self._gather, pieces)
         self._outcomes = Outcomes(plan, self._gather, self._feeder, pieces)
-        books.begin(listing.item_count)
         books.follow(plan, self._gather, self._outcomes)
-        pool.send_listing(listing)
+        if work.count:
+            pool.send_listing(listing)
         for number in range(min(pool.spec.worker_count, work.count)):
             pool.start_worker(number)
         self._work(pool, listing)
@@ -342,9 +349,9 @@ class _ParallelRun:
         names = [f"worker-{number}.log" for number in range(self._job.workers)]
         self._logs = [WorkerLog(logs / name) for name in [*names, "import.log"]]
 
-    def _make_pool(self) -> WorkerPool:
+    def _make_pool(self, number_size: int) -> WorkerPool:
         return WorkerPool(
-            worker_spec(self._job),
+            worker_spec(self._job, number_size),
             pool_limits(self._job),
             logs=self._logs[:-1],
             zygote_log=self._logs[-1],

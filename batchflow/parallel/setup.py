@@ -11,8 +11,8 @@ from batchflow.worker.capture import THREAD_VARIABLES
 from batchflow.worker.spec import WorkerSpec
 
 
-def worker_spec(job: ParallelJob, number_base: int | None = None) -> WorkerSpec:
-    """``number_base``: as in ``MiniBatches``."""
+def worker_spec(job: ParallelJob, number_size: int | None = None) -> WorkerSpec:
+    """``number_size``: as in ``MiniBatches``."""
     settings = job.settings
     variables = dict(os.environ) | dict(settings.environment_variables)
     return WorkerSpec(
@@ -37,8 +37,7 @@ def worker_spec(job: ParallelJob, number_base: int | None = None) -> WorkerSpec:
         newline=settings.newline,
         items=settings.items,
         max_result_size=settings.max_result_size,
-        mini_batch_size=settings.mini_batch_size,
-        number_base=number_base,
+        number_size=number_size or settings.mini_batch_size,
     )
 
 

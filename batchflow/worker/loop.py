@@ -119,11 +119,11 @@ def _serve_mini_batches(
     take, publish_result, publish_failure = port.take, port.publish_result, port.publish_failure
     paths, run_batch, describe = listing.paths, script.run_batch, _describe
     limit, contract_error, go_home = spec.max_result_size, ContractError, _way_home()
-    make_context = _context_maker(spec, worker) if script.wants_context else None
+    make_context = _context_maker(spec, listing.item_count, worker) if script.wants_context else None
     while (request := take()) is not None:
         index, attempt, start, count = request
         try:
-            context = None if make_context is None else make_context(index, attempt, start, count)
+            context = None if make_context is None else make_context(attempt, start, count)
             returned, columns, rows = encode(run_batch(paths(start, start + count), context), count)
             if len(columns) + len(rows) > limit:
                 raise contract_error(f"the result has {len(columns) + len(rows)} bytes, max_result_size={limit}")
@@ -153,7 +153,7 @@ def _way_home() -> Callable[[], None]:
     return go_home
 
 
-def _context_maker(spec: WorkerSpec, worker: int) -> Callable[[int, int, int, int], MiniBatchContext]:
+def _context_maker(spec: WorkerSpec, item_count: int, worker: int) -> Callable[[int, int, int], MiniBatchContext]:
     step = StepContext(
         step=spec.step,
         run_id=spec.run_id,
@@ -163,9 +163,9 @@ def _context_maker(spec: WorkerSpec, worker: int) -> Callable[[int, int, int, in
         output_dir=None if spec.output_folder is None else Path(spec.output_folder),
     )
 
-    number_of, size, base = mini_batch_number, spec.mini_batch_size, spec.number_base
+    number_of, size = mini_batch_number, spec.number_size
 
-    def make(index: int, attempt: int, start: int, count: int) -> MiniBatchContext:
-        return MiniBatchContext(step, number_of(index, start, size, base), attempt, start, start + count)
+    def make(attempt: int, start: int, count: int) -> MiniBatchContext:
+        return MiniBatchContext(step, number_of(start, count, size, item_count), attempt, start, start + count)
 
     return make

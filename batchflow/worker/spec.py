@@ -46,9 +46,8 @@ class WorkerSpec:
     newline: Literal["error", "keep"] = "error"
     items: Literal["at_least", "exact", "any"] = "at_least"
     max_result_size: int = 1 << 28
-    mini_batch_size: int = 1
-    number_base: int | None = None
-    """As in ``mini_batches.MiniBatches``: from these comes the number that ``context.mini_batch_index`` shows."""
+    number_size: int = 1
+    """As in ``mini_batches.MiniBatches``: from it comes the number that ``context.mini_batch_index`` shows."""
 
     # kind = "function"
     function: str | None = None

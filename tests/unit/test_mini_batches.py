@@ -59,13 +59,25 @@ def test_ranges_written_by_hand() -> None:
     assert mini_batches.consecutive(4, 6) == (6, 100, 120)
 
 
-def test_numbers_are_those_of_the_input_or_count_on() -> None:
+def test_numbers_are_those_of_the_input_or_lie_beyond_it() -> None:
     gaps = [(20, 40), (70, 75)]
     assert [MiniBatches.of(gaps, 10).number(k) for k in range(3)] == [2, 3, 7]
-    assert [MiniBatches.of(gaps, 10, number_base=100).number(k) for k in range(3)] == [100, 101, 102]
-    # What a worker computes for the second half of mini-batch 3, ordinal 1.
-    assert mini_batch_number(1, 35, 10, None) == 3
-    assert mini_batch_number(1, 35, 10, 100) == 101
+    # Not the end of the input, so no mini-batch of 10 begins at 70 and ends at 75.
+    assert [MiniBatches.of(gaps, 10, input_count=80).number(k) for k in range(3)] == [2, 3, 150]
+    assert [MiniBatches.of(gaps, 20, number_size=10, input_count=80).number(k) for k in range(2)] == [100, 150]
+    # What a worker computes for the halves of mini-batch 3.
+    assert mini_batch_number(30, 5, 10, 80) == 110
+    assert mini_batch_number(35, 5, 10, 80) == 115
+
+
+@given(st.integers(1, 200), st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(1, 9))
+def test_ranges_that_do_not_overlap_have_different_numbers(count: int, sizes: list[int], number_size: int) -> None:
+    numbers, start = [], 0
+    for size in sizes:
+        if start + size <= count:
+            numbers.append(mini_batch_number(start, size, number_size, count))
+        start += size
+    assert len(numbers) == len(set(numbers))
 
 
 def test_a_very_long_input_costs_nothing() -> None:

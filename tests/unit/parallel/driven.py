@@ -50,9 +50,9 @@ class Table:
         in_order: bool = True,
         gaps: Sequence[tuple[int, int]] = ((0, 10),),
         size: int = 3,
-        number_base: int | None = None,
+        input_count: int | None = None,
     ) -> None:
-        work = MiniBatches.of(gaps, size, number_base=number_base)
+        work = MiniBatches.of(gaps, size, input_count=input_count)
         self.plan = Plan(work, Policy(attempts_max=attempts_max, isolate=isolate, failed_items_limit=None))
         self.gather = Gather(in_order=in_order)
         self.pieces = Pieces()

@@ -36,7 +36,7 @@ class Files:
         return f"/in/{item}"
 
 
-WORK = MiniBatches.of([(0, 1000)], 10, number_base=100)
+WORK = MiniBatches.of([(0, 1000)], 10)
 
 
 def lost(count: int = 3, **values: Any) -> Lost:
@@ -58,7 +58,7 @@ def aborted(books: Any) -> list[str]:
 def test_a_threshold_shows_the_first_failure_with_its_traceback() -> None:
     assert aborted(Books(lost=lost(traceback=TRACEBACK))) == [
         "too many",
-        "first failure: mini_batch_index=104, attempt=3, /in/45 and 2 more",
+        "first failure: mini_batch_index=4, attempt=3, /in/45 and 2 more",
         *TRACEBACK.splitlines(),
         "all failed items: /s/failed.jsonl",
     ]
@@ -88,7 +88,7 @@ def test_the_cause_is_said_once(error_type: str, message: str, traceback: str, s
 def test_without_a_traceback_the_error_stands_alone() -> None:
     assert aborted(Books(lost=lost(1))) == [
         "too many",
-        "first failure: mini_batch_index=104, attempt=3, /in/45",
+        "first failure: mini_batch_index=4, attempt=3, /in/45",
         "OSError: no model",
         "all failed items: /s/failed.jsonl",
     ]
@@ -112,7 +112,7 @@ def test_the_last_output_of_a_dead_worker_is_shown() -> None:
 def test_a_shortfall_is_shown_when_nothing_failed() -> None:
     assert aborted(Books(shortfall=Shortfall(4, 1, 2, 8, 40, 10))) == [
         "too many",
-        "first shortfall: mini_batch_index=104, run() returned 2 elements for 10 items",
+        "first shortfall: mini_batch_index=4, run() returned 2 elements for 10 items",
         "all failed items: /s/failed.jsonl",
     ]
     assert aborted(Books()) == ["too many", "all failed items: /s/failed.jsonl"]
@@ -182,6 +182,6 @@ def test_no_progress_says_what_every_living_worker_does() -> None:
     slots[0].watch.look("x", 7.0)
     assert messages.no_progress(1.5, slots, WORK).splitlines() == [
         "nothing was completed for progress_update_timeout=1.5 s",
-        "worker 0, pid=40: running, mini_batch_index=105, attempt=2 for 7 s",
+        "worker 0, pid=40: running, mini_batch_index=5, attempt=2 for 7 s",
         "worker 2, pid=42: starting for 0 s",
     ]

@@ -186,14 +186,14 @@ def test_a_shortfall_that_was_not_asked_for_is_booked_and_kept() -> None:
 
 
 def test_users_see_numbers_and_no_ordinals() -> None:
-    table = Table(gaps=((3, 6), (9, 10)), number_base=100)
+    table = Table(gaps=((3, 6), (9, 10)), input_count=100)
     table.ask(2)
     table.worker.fail()
     table.worker.port.take()
     table.bury()
-    assert [failure.entry["mini_batch"] for failure in table.failures] == [100, 101]
+    assert [failure.entry["mini_batch"] for failure in table.failures] == [1, 109]
     assert table.failed == [(3, 3), (9, 1)]
-    assert "mini_batch_index=101, attempt=1" in table.failures[1].entry["message"]
+    assert "mini_batch_index=109, attempt=1" in table.failures[1].entry["message"]
 
 
 def test_a_note_of_unknown_kind_is_a_bug() -> None:

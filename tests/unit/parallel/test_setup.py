@@ -110,10 +110,9 @@ def test_the_worker_spec_survives_its_journey(monkeypatch: pytest.MonkeyPatch) -
     assert (spec.worker_count, spec.cores, spec.folder, spec.script) == (3, 6, "/w", "/w/score.py")
     assert spec.scratch_folder == "/w/.batchflow/w/steps/score/scratch"
     assert (spec.arguments, spec.delimiter, spec.output_folder) == (("--a", "b"), ";", None)
-    assert (spec.mini_batch_size, spec.number_base) == (10, None)
+    assert spec.number_size == 10
     assert WorkerSpec.from_json(spec.to_json()) == spec
-    later = worker_spec(job(mini_batch_size=7), 300)
-    assert (later.mini_batch_size, later.number_base) == (7, 300)
+    assert worker_spec(job(mini_batch_size=7), 300).number_size == 300
 
 
 @pytest.mark.parametrize(
