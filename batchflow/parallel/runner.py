@@ -7,6 +7,7 @@ The driver runs no user code and is the only writer.  Its Python runs once for a
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from typing import NoReturn
@@ -18,6 +19,7 @@ from batchflow.data import list_files
 from batchflow.errors import (
     EntryScriptError,
     InterruptedRunError,
+    RefusedError,
     ResourceError,
     RunAbortedError,
 )
@@ -57,6 +59,11 @@ def run_parallel_step(
     run = _ParallelRun(job, on_event, stop, clock or SystemClock())
     try:
         return run.run()
+    except (ResourceError, RefusedError):
+        raise
+    except BaseException:
+        run.save()
+        raise
     finally:
         run.close()
 
@@ -281,8 +288,6 @@ class _ParallelRun:
     def _abort(self, pool: WorkerPool, reason: str) -> NoReturn:
         self._drain(pool)
         self._commit(at_once=True)
-        if self._books is not None:
-            self._books.write_failed(self._listing)
         raise RunAbortedError(
             messages.aborted(
                 reason,
@@ -327,6 +332,13 @@ class _ParallelRun:
             self._notice(messages.surplus(receipt.surplus))
         self._tell(receipt.succeeded, receipt.failed, receipt.items_in)
         return books.finish(receipt)
+
+    def save(self) -> None:
+        """The step ends with an error: keep what has been done, as far as that is possible."""
+        with contextlib.suppress(Exception):  # the error itself is the one to tell
+            self._commit(at_once=True)
+            if self._books is not None and self._books.state.item_count:
+                self._books.write_failed(self._listing)
 
     def close(self) -> None:
         if self._pool is not None:
