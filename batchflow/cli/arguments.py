@@ -22,6 +22,7 @@ _LATER = ("--profile", "--retries", "-U", "--until", "-O", "--omit-from", "-t", 
 _KNOWN_AS = {"--jobs": "-j or --cores", "--params-file": "--params", "--workers": "--cores"}
 """What other tools call an option of ours."""
 DAG_FORMATS = ("tree", "mermaid", "dot", "json")
+_RUNNING = ("run", "plan", "retry")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Arguments:
     force_targets: bool = False
     force_all: bool = False
     keep_going: bool = False
+    retry: bool = False
+    accept_changes: bool = False
+    restart: bool = False
     verbosity: int = 0
     """Number of ``-v`` minus number of ``-q``."""
     json: bool = False
@@ -99,6 +103,17 @@ def parse(argv: Sequence[str]) -> Arguments:
     return _arguments(verb, options, argv[split + 1 :])
 
 
+def retry_words(arguments: Arguments) -> list[str]:
+    """The command line that tries again what failed in a run that was started with ``arguments``."""
+    words = ["retry", *([str(arguments.file)] if arguments.file is not None else [])]
+    words += [word for one in arguments.overrides for word in ("--set", one)]
+    words += ["--params", str(arguments.params_file)] if arguments.params_file is not None else []
+    words += ["--cores", str(arguments.cores)] if arguments.cores is not None else []
+    words += ["--keep-going"] if arguments.keep_going else []
+    words += ["--", *arguments.targets] if any(one.startswith("-") for one in arguments.targets) else arguments.targets
+    return words
+
+
 def _unknown_option(option: str) -> str:
     return f"unknown option {option.split('=')[0]}" if option.startswith("-") else f"unexpected argument {option!r}"
 
@@ -128,10 +143,13 @@ def _arguments(verb: str, options: argparse.Namespace, rest: list[str]) -> Argum
     file = values.pop("file")
     if file is None:
         file, names = _split_names(names)
-    if names and verb not in ("run", "plan"):
+    if names and verb not in (*_RUNNING, "verify"):
         raise UsageError(f"unexpected argument {names[0]!r}", hint=f"batchflow {verb} takes one workflow file")
     if verb == "plan":
         values["dry_run"] = True
+    values["retry"] = verb == "retry"
+    if values.get("accept_changes") and values["restart"]:
+        raise UsageError("--accept-changes keeps what is done and --restart drops it", hint="choose one of them")
     return Arguments(verb, file=file, targets=tuple(names), **values)
 
 
@@ -181,7 +199,7 @@ def _verb_parser(verb: str) -> _Parser:
             "-s", "--file", type=Path, metavar="FILE", help="the workflow file (same as naming it first)"
         )
         _add_parameter_options(parser)
-    if verb in ("run", "plan"):
+    if verb in _RUNNING:
         _add_run_options(parser, verb)
     if verb == "dag":
         parser.add_argument("--format", choices=DAG_FORMATS, default="tree", help="how to draw it (default: tree)")
@@ -218,9 +236,22 @@ def _add_parameter_options(parser: _Parser) -> None:
 
 def _add_run_options(parser: _Parser, verb: str) -> None:
     add = parser.add_argument
-    if verb == "run":
-        add("-n", "--dry-run", action="store_true", help="only show what would run, and why (batchflow plan)")
+    if verb != "plan":
+        what = "would run" if verb == "run" else "would be tried again"
+        add("-n", "--dry-run", action="store_true", help=f"only show what {what}, and why")
     add("-c", "-j", "--cores", type=_cores, metavar="N", help="how many cores to use (default: all)")
+    if verb != "retry":
+        _add_choices(parser)
+    add("-k", "--keep-going", action="store_true", help="after a failure, go on with what does not depend on it")
+    add("-q", "--quiet", action="count", default=0, help="only errors and the last line (-qq: only errors)")
+    add("-v", "--verbose", action="count", default=0, help="say more: logs, commands, what is up to date")
+    if verb != "plan":
+        add("--events", type=Path, metavar="FILE", help="append what happens to FILE as JSON Lines")
+
+
+def _add_choices(parser: _Parser) -> None:
+    """What is run although it need not be, or is dropped although it could be kept."""
+    add = parser.add_argument
     add(
         "-R",
         "--forcerun",
@@ -232,8 +263,5 @@ def _add_run_options(parser: _Parser, verb: str) -> None:
     )
     add("-f", "--force", dest="force_targets", action="store_true", help="run the targets again")
     add("-F", "--forceall", dest="force_all", action="store_true", help="run the targets and all they need again")
-    add("-k", "--keep-going", action="store_true", help="after a failure, go on with what does not depend on it")
-    add("-q", "--quiet", action="count", default=0, help="only errors and the last line (-qq: only errors)")
-    add("-v", "--verbose", action="count", default=0, help="say more: logs, commands, what is up to date")
-    if verb == "run":
-        add("--events", type=Path, metavar="FILE", help="append what happens to FILE as JSON Lines")
+    add("--accept-changes", action="store_true", help="an interrupted step that changed keeps what is done")
+    add("--restart", action="store_true", help="interrupted steps drop what is done, damaged or not")

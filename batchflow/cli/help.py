@@ -15,11 +15,13 @@ class Verb:
 
 VERBS = {
     "run": Verb("[FILE] [TARGET...] [options]", "bring the targets up to date; the same command again continues"),
+    "retry": Verb("[FILE] [STEP...] [options]", "try the failed items again, and only these; then what follows"),
     "plan": Verb("[FILE] [TARGET...] [options]", "show what would run, and why; changes nothing"),
     "check": Verb("[FILE] [options]", "check a workflow file; runs nothing"),
     "list": Verb("[FILE] [options]", "show the steps and parameters of a workflow"),
     "dag": Verb("[FILE] [options]", "draw how the steps depend on each other"),
     "status": Verb("[FILE] [options]", "show how each step last ended, and where its outputs are"),
+    "verify": Verb("[FILE] [STEP...] [options]", "check outputs, journals and receipts against each other"),
     "schema": Verb("[-o FILE]", "print the JSON Schema of workflow files, for editors"),
     "init": Verb("[FOLDER]", "write a small workflow that runs, to start from"),
 }
@@ -34,6 +36,13 @@ examples:
 
 FILE is the first argument that ends in .toml or is a folder with a workflow in
 it; a TARGET is a step or an output.""",
+    "retry": """\
+examples:
+  batchflow retry                      every failed item of the last run
+  batchflow retry flow.toml predict    those of one step
+  batchflow retry -n                   which steps, and how many items
+
+Items that succeeded are kept, also if the script has changed since.""",
     "plan": """\
 examples:
   batchflow plan                       workflow.toml here or in a folder above
@@ -55,6 +64,14 @@ examples:
 examples:
   batchflow status
   batchflow status flow.toml --json""",
+    "verify": """\
+examples:
+  batchflow verify
+  batchflow verify flow.toml predict   one step
+  batchflow verify --json
+
+Reads every byte of the outputs; runs and changes nothing. Exit code 6 if
+something is not as it was written.""",
     "schema": """\
 examples:
   batchflow schema -o workflow.schema.json""",
@@ -73,6 +90,7 @@ TOP_HELP = "\n".join(
         "  batchflow run                        run workflow.toml of this folder",
         "  batchflow run flow.toml --set n=200  another file, another parameter",
         "  batchflow plan                       what would run, and why",
+        "  batchflow retry                      only the items that failed",
         "",
         "usage: batchflow VERB [FILE] [options]",
         "",

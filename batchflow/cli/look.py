@@ -114,17 +114,25 @@ def status(arguments: Arguments, backend: Backend) -> int:
 
 
 def status_notes(records: Mapping[str, StepRecord]) -> list[str]:
-    """One line for each step about which there is more to say: why it failed, or why it would run again."""
-    notes = {name: record.error or record.hint for name, record in records.items()}
-    return [f"{safe_text(name)}: {one_line(note)}" for name, note in notes.items() if note]
+    """For each step about which there is more to say: how it ended, what is kept, why it would run again."""
+    lines = []
+    for name, record in records.items():
+        kept = record.note or ("" if record.committed is None else record.committed.describe())
+        first, *more = kept.split("\n")
+        told = [one_line(one) for one in (record.error or record.hint, first) if one]
+        lines += [f"{safe_text(name)}: {'; '.join(told)}"] if told else []
+        lines += [f"  {safe_text(one)}" for one in more]
+    return lines
 
 
 def status_row(name: str, record: StepRecord, folder: Path, now: float) -> tuple[str, ...]:
     """The cells of one step; its age is that of its newest output."""
-    receipt = record.receipt
-    items = (
-        ("", "", "") if receipt is None else (f"{receipt.items_in:,}", f"{receipt.failed:,}", f"{receipt.rows_out:,}")
-    )
+    receipt, committed = record.receipt, record.committed
+    items = ("", "", "")
+    if receipt is not None:
+        items = (f"{receipt.items_in:,}", f"{receipt.failed:,}", f"{receipt.rows_out:,}")
+    elif committed is not None:
+        items = (f"{committed.done:,}/{committed.item_count:,}", f"{committed.failed:,}", "")
     written = [path.stat().st_mtime for path in record.outputs.values() if path.exists()]
     age = duration(now - max(written)) if written else ""
     outputs = ", ".join(short_path(path, folder) for path in record.outputs.values())

@@ -49,8 +49,8 @@ def _version() -> int:
 
 def _main(words: list[str], backend: Backend | None) -> int:
     from batchflow.cli.arguments import parse
-    from batchflow.cli.messages import bug_lines, error_lines
-    from batchflow.errors import BatchflowError, ResourceError
+    from batchflow.cli.messages import answer_lines, bug_lines, error_lines
+    from batchflow.errors import BatchflowError, ChangedStepError, ResourceError
 
     continues: str | None = None
     problem: BaseException
@@ -59,9 +59,13 @@ def _main(words: list[str], backend: Backend | None) -> int:
         if arguments.help is not None:
             write_data(arguments.help)
             return 0
-        if arguments.verb == "run" and not arguments.dry_run:
+        if arguments.verb in ("run", "retry") and not arguments.dry_run:
             continues = typed_command(words)
         return _verb(arguments, backend, typed_command(words))
+    except ChangedStepError as error:
+        problem, code = error, error.exit_code
+        keep, drop = (typed_command(["run", flag, *words[1:]]) for flag in ("--accept-changes", "--restart"))
+        lines = [*error_lines(error), *answer_lines(keep, drop)]
     except BatchflowError as error:
         problem, code = error, error.exit_code
         # Nothing continues after a mistake in the command line or the file: it has to be corrected first.
@@ -100,12 +104,15 @@ def _verb(arguments: Arguments, backend: Backend | None, command: str) -> int:
 
     prepare_signals()
     rooms = Rooms() if backend is None else backend
-    if backend is None and arguments.verb in ("run", "plan", "status"):
+    if backend is None and arguments.verb in ("run", "retry", "plan", "status", "verify"):
         _require_core()
-    if arguments.verb in ("run", "plan"):
+    if arguments.verb in ("run", "retry", "plan"):
         from batchflow.cli import run
+        from batchflow.cli.arguments import retry_words
 
-        return run.plan(arguments, rooms) if arguments.dry_run else run.run(arguments, rooms, command)
+        if arguments.dry_run:
+            return run.plan(arguments, rooms)
+        return run.run(arguments, rooms, command, typed_command(retry_words(arguments)))
     verbs = {
         "check": look.check,
         "list": look.list_steps,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchflow.cli.text import one_line, short_path, signal_label
-from batchflow.errors import BatchflowError, InternalError, InterruptedRunError, WorkflowError
+from batchflow.errors import BatchflowError, InternalError, InterruptedRunError, RefusedError, WorkflowError
 from batchflow.model import Event, Notice, StepFailed, StepFinished, StepNotRun, StepSkipped, StepStarted
 from batchflow.text import count, duration, safe_text
 
@@ -25,8 +25,9 @@ _BUG_HINT = "hint: this is a bug in batchflow, please report it"
 
 @dataclass(frozen=True)
 class FailedItems:
-    """The first failed items of a step, one line each, and the file that has all of them."""
+    """How many items of a step failed, the first of them, one line each, and the file that has all."""
 
+    count: int
     path: Path
     first: tuple[str, ...]
 
@@ -89,6 +90,8 @@ class EndContext:
     folder: Path
     verbosity: int = 0
     failed_items: Mapping[str, FailedItems] | None = None
+    retry_command: str = ""
+    """What tries the failed items again."""
     logs: Mapping[str, Path] = field(default_factory=dict)
     """Where the log of each step lies: a file or a folder."""
 
@@ -103,6 +106,8 @@ def end_lines(record: RunRecord, context: EndContext) -> list[str]:
 
 
 def _success_lines(record: RunRecord, context: EndContext) -> list[str]:
+    if not record.steps:
+        return [f"nothing to retry: no failed items ({duration(record.elapsed_s)})"]
     done = _with_status(record, "done")
     up_to_date = _with_status(record, "up_to_date")
     if not done:
@@ -118,6 +123,8 @@ def _success_lines(record: RunRecord, context: EndContext) -> list[str]:
         parts.append(count(sum(one.items_in for one in receipts), "item"))
         parts.append(f"{sum(one.failed for one in receipts):,} failed")
     details = [*_failed_item_lines(context), *_log_lines(done, context), *_output_lines(done, context)]
+    if context.failed_items:
+        details.append(f"to try the failed items again: {context.retry_command}")
     return [
         *(details if context.verbosity >= 0 else ()),
         f"done in {duration(record.elapsed_s)}: {', '.join(parts)}",
@@ -128,6 +135,7 @@ def _interrupted_lines(record: RunRecord, context: EndContext) -> list[str]:
     label = signal_label(record.exit_code - 128)
     return [
         f"stopped by {label} after {duration(record.elapsed_s)}: {_tally(record, failed='stopped')}",
+        *_kept_lines(record),
         f"to continue: {context.command}",
     ]
 
@@ -146,8 +154,18 @@ def _failure_lines(record: RunRecord, context: EndContext) -> list[str]:
             lines.append(f"hint: {safe_text(step.hint)}")
     if record.exit_code == InternalError.exit_code:
         lines.append(_BUG_HINT)
-    lines.append(f"to continue: {context.command}")
-    return lines
+    lines += _kept_lines(record)
+    if record.exit_code == RefusedError.exit_code:
+        return lines  # the same command would be refused again
+    if any(step.committed is not None and step.committed.failed for step in failed):
+        lines.append(f"to try the failed items again: {context.retry_command}")
+    return [*lines, f"to continue: {context.command}"]
+
+
+def _kept_lines(record: RunRecord) -> list[str]:
+    """What the next run need not do again."""
+    kept = [(step.step, step.committed) for step in record.steps.values() if step.committed is not None]
+    return [f"kept of step {safe_text(name)}: {committed.amount()}" for name, committed in kept if committed.done]
 
 
 def _with_status(record: RunRecord, status: str) -> list[StepRecord]:
@@ -204,7 +222,8 @@ def _rows_note(step: StepRecord, path: Path) -> str:
 def _failed_item_lines(context: EndContext) -> list[str]:
     lines: list[str] = []
     for step, failed in (context.failed_items or {}).items():
-        lines.append(f"failed items of step {safe_text(step)} (all in {short_path(failed.path, context.folder)}):")
+        path = short_path(failed.path, context.folder)
+        lines.append(f"{count(failed.count, 'item')} of step {safe_text(step)} failed (all in {path}):")
         lines += [f"  {line}" for line in failed.first]
     return lines
 
@@ -228,6 +247,11 @@ def error_lines(error: BatchflowError, command: str | None = None) -> list[str]:
     if command is not None:
         lines.append(f"to continue: {command}")
     return lines
+
+
+def answer_lines(keep: str, drop: str) -> list[str]:
+    """The two commands that answer a refusal because an interrupted step has changed."""
+    return [f"to keep what is done: {keep}", f"to drop it and begin the step anew: {drop}"]
 
 
 def bug_lines(error: BaseException, command: str | None = None) -> list[str]:

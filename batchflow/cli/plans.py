@@ -12,7 +12,7 @@ from batchflow.redaction import masked
 from batchflow.text import count, safe_text
 
 if TYPE_CHECKING:
-    from batchflow.runner.values import Reason, RunRecord, StepRecord, WorkflowPlan
+    from batchflow.runner.values import Committed, Reason, RunRecord, StepRecord, WorkflowPlan
     from batchflow.workflow.values import Parameter, ParameterValue, Position, Step, Workflow
 
 JSON_VERSION = 1
@@ -23,8 +23,9 @@ def plan_lines(plan: WorkflowPlan, folder: Path, workflow: Workflow | None = Non
     """Each step that will run with its reasons, then the others in one line; with ``workflow`` the commands too."""
     lines = [] if plan.going_on is None else [f"a run of this workflow is going on: {safe_text(plan.going_on)}"]
     for step in plan.stale:
-        lines.append(f"{safe_text(step.step)}: will run")
+        lines.append(f"{safe_text(step.step)}: {'would be refused' if step.is_refused else 'will run'}")
         lines += [f"  {_reason_line(reason, folder)}" for reason in step.reasons]
+        lines += [f"  {line}" for line in safe_text(step.note, multiline=True).split("\n") if line]
         if workflow is not None:
             lines += _command_lines(workflow.steps[step.step])
     fresh = [safe_text(step.step) for step in plan.steps if not step.stale]
@@ -33,8 +34,9 @@ def plan_lines(plan: WorkflowPlan, folder: Path, workflow: Workflow | None = Non
         return [*lines, f"nothing to do: {count(len(fresh), 'step')} {verb} up to date ({', '.join(fresh)})"]
     if fresh:
         lines.append(f"up to date: {', '.join(fresh)}")
-    lines.append(f"{len(plan.stale):,} of {count(len(plan.steps), 'step')} would run; nothing was changed")
-    return lines
+    if any(step.is_refused for step in plan.steps):
+        return [*lines, "the run would be refused; nothing was changed"]
+    return [*lines, f"{len(plan.stale):,} of {count(len(plan.steps), 'step')} would run; nothing was changed"]
 
 
 def _command_lines(step: Step) -> list[str]:
@@ -66,7 +68,13 @@ def plan_json(plan: WorkflowPlan, workflow: Workflow) -> dict[str, Any]:
         "version": JSON_VERSION,
         "workflow": str(workflow.path),
         "steps": [
-            {"step": step.step, "stale": step.stale, "reasons": [_reason_json(reason) for reason in step.reasons]}
+            {
+                "step": step.step,
+                "stale": step.stale,
+                "reasons": [_reason_json(reason) for reason in step.reasons],
+                "note": step.note,
+                "refused": step.is_refused,
+            }
             for step in plan.steps
         ],
     }
@@ -184,4 +192,16 @@ def step_json(step: StepRecord) -> dict[str, Any]:
         "receipt": None if step.receipt is None else step.receipt.as_dict(),
         "error": step.error,
         "hint": step.hint,
+        "committed": None if step.committed is None else _committed_json(step.committed),
+        "note": step.note,
+    }
+
+
+def _committed_json(committed: Committed) -> dict[str, Any]:
+    return {
+        "item_count": committed.item_count,
+        "succeeded": committed.succeeded,
+        "failed": committed.failed,
+        "to_do": committed.to_do,
+        "work_s": committed.work_s,
     }

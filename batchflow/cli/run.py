@@ -1,4 +1,4 @@
-"""The verbs ``run`` and ``plan``."""
+"""The verbs ``run``, ``retry`` and ``plan``."""
 
 from __future__ import annotations
 
@@ -41,13 +41,18 @@ def plan(arguments: Arguments, backend: Backend) -> int:
     the_plan = backend.plan(workflow, _options(arguments, workflow))
     if arguments.json:
         write_json(plan_json(the_plan, workflow))
+    elif not the_plan.steps:
+        write_data("nothing to retry: no failed items")
     else:
         write_data("\n".join(plan_lines(the_plan, Path.cwd(), workflow if arguments.verbosity > 0 else None)))
     return 0
 
 
-def run(arguments: Arguments, backend: Backend, command: str) -> int:
-    """Run the workflow; ``command`` is the command line as typed.  Returns the exit code."""
+def run(arguments: Arguments, backend: Backend, command: str, retry_command: str) -> int:
+    """Run the workflow; returns the exit code.
+
+    ``command`` is the command line as typed, ``retry_command`` the one that tries again what failed in it.
+    """
     workflow = load(arguments, backend)
     options = _options(arguments, workflow)
     screen = standard_error()
@@ -59,7 +64,7 @@ def run(arguments: Arguments, backend: Backend, command: str) -> int:
                 f"note: a display stopped working: {type(courier.error).__name__}: {one_line(str(courier.error))}"
             )
     failed_items = _failed_items(workflow, record)
-    context = EndContext(command, Path.cwd(), arguments.verbosity, failed_items, _logs(workflow, record))
+    context = EndContext(command, Path.cwd(), arguments.verbosity, failed_items, retry_command, _logs(workflow, record))
     for line in end_lines(record, context):
         screen.line(line)
     if arguments.json:
@@ -129,6 +134,9 @@ def _options(arguments: Arguments, workflow: Workflow) -> RunOptions:
         force_targets=arguments.force_targets,
         force_all=arguments.force_all,
         keep_going=arguments.keep_going,
+        retry=arguments.retry,
+        accept_changes=arguments.accept_changes,
+        restart=arguments.restart,
     )
 
 
@@ -147,7 +155,7 @@ def _failed_items(workflow: Workflow, record: RunRecord) -> Mapping[str, FailedI
         if step.status == "done" and step.receipt is not None and step.receipt.failed > 0:
             path = workflow.state_folder / "steps" / name / "failed.jsonl"
             with contextlib.suppress(OSError):
-                found[name] = FailedItems(path, first_failed_items(path, _FIRST_FAILED_ITEMS))
+                found[name] = FailedItems(step.receipt.failed, path, first_failed_items(path, _FIRST_FAILED_ITEMS))
     return found
 
 

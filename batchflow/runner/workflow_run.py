@@ -150,7 +150,8 @@ class WorkflowRun:
             self._results[step.name] = self._record(step, "up_to_date", 0.0, receipt=receipt)
             if receipt is not None and receipt.failed:
                 text = (
-                    f"{receipt.failed:,} of {receipt.items_in:,} items failed in the run that made what is up to date"
+                    f"{receipt.failed:,} of {receipt.items_in:,} items failed in the run that made what is up to date;"
+                    " batchflow retry tries them again"
                 )
                 self._emit(Notice(text, step.name))
         elif obstacle is not None:

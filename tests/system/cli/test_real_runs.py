@@ -117,7 +117,7 @@ def test_tolerated_failures_are_listed(tmp_path: Path) -> None:
     script = "def run(mini_batch):\n    assert '000' not in mini_batch[0], 'no zeros'\n    return mini_batch\n"
     done = batchflow(make_project(tmp_path, script), "run")
     assert done.returncode == 0
-    assert "failed items of step score (all in .batchflow/workflow/steps/score/failed.jsonl):" in done.stderr
+    assert "1 item of step score failed (all in .batchflow/workflow/steps/score/failed.jsonl):" in done.stderr
     assert re.search(r"^  .*000.txt: AssertionError: no zeros$", done.stderr, re.MULTILINE)
     assert done.stderr.splitlines()[-1].endswith("1 step done, 20 items, 1 failed")
 

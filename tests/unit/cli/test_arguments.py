@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from batchflow.cli.arguments import Arguments, parse
+from batchflow.cli.arguments import Arguments, parse, retry_words
 from batchflow.cli.help import VERBS
 from batchflow.errors import UsageError
 
@@ -62,6 +62,57 @@ def test_cores(words: str, cores: int | None) -> None:
     assert parse(["run", *words.split()]).cores == cores
 
 
+def test_retry_takes_what_run_takes_but_nothing_that_drops_results() -> None:
+    words = "retry flow.toml predict -c 2 --set a=1 --params p.toml -k -v --events e --json -n"
+    assert parse(words.split()) == Arguments(
+        "retry",
+        file=Path("flow.toml"),
+        targets=("predict",),
+        cores=2,
+        overrides=("a=1",),
+        params_file=Path("p.toml"),
+        keep_going=True,
+        verbosity=1,
+        events=Path("e"),
+        json=True,
+        dry_run=True,
+        retry=True,
+    )
+    for option in ("-F", "-f", "-R=x", "--restart", "--accept-changes"):
+        with pytest.raises(UsageError, match=f"unknown option {option.split('=')[0]}"):
+            parse(["retry", option])
+
+
+def test_what_becomes_of_interrupted_work_can_be_said_in_one_way_only() -> None:
+    assert (parse(["run", "--restart"]).restart, parse(["plan", "--accept-changes"]).accept_changes) == (True, True)
+    with pytest.raises(UsageError, match="--accept-changes keeps what is done and --restart drops it"):
+        parse(["run", "--restart", "--accept-changes"])
+
+
+def test_verify_takes_steps() -> None:
+    assert parse(["verify", "flow.toml", "a", "b", "--json"]) == Arguments(
+        "verify", file=Path("flow.toml"), targets=("a", "b"), json=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("run", "retry"),
+        ("run -F flow.toml predict", "retry flow.toml predict"),
+        (
+            "run predict --restart -kvvF --cores=3 -C a=b=c --params p.toml -R x flow.toml --events e",
+            "retry flow.toml --set a=b=c --params p.toml --cores 3 --keep-going predict",
+        ),
+        ("run flow.toml -- -odd", "retry flow.toml -- -odd"),
+    ],
+)
+def test_the_command_that_tries_again_what_failed_repeats_what_matters(words: str, expected: str) -> None:
+    again = retry_words(parse(words.split()))
+    assert again == expected.split()
+    assert parse(again).verb == "retry"
+
+
 def test_plan_is_a_dry_run() -> None:
     assert parse(["plan"]).dry_run
     assert parse(["run", "-n"]).dry_run
@@ -73,7 +124,7 @@ def test_plan_is_a_dry_run() -> None:
     ("words", "message", "hint"),
     [
         ("rum", "unknown verb 'rum'", "did you mean batchflow run?"),
-        ("frobnicate", "unknown verb 'frobnicate'", "verbs: run, plan"),
+        ("frobnicate", "unknown verb 'frobnicate'", "verbs: run, retry, plan"),
         ("flow.toml", "unknown verb 'flow.toml'", "a verb comes first"),
         ("-n run", "unknown option -n", "a verb comes first"),
         ("--versoin", "unknown option --versoin", "did you mean batchflow --version?"),

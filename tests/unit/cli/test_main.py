@@ -15,6 +15,7 @@ from batchflow.cli.backend import Rooms
 from batchflow.cli.main import main, typed_command
 from batchflow.errors import (
     BatchflowError,
+    ChangedStepError,
     InternalError,
     InterruptedRunError,
     RefusedError,
@@ -24,7 +25,7 @@ from batchflow.errors import (
     WorkflowError,
 )
 from batchflow.model import StepFinished, StepStarted
-from batchflow.runner.values import RunRecord, StepRecord
+from batchflow.runner.values import RunRecord, StepRecord, WorkflowPlan
 from batchflow.workflow import Diagnostic, WorkflowFileError
 from batchflow.workflow.values import Position
 
@@ -155,12 +156,50 @@ def test_the_first_failed_items_are_shown_with_the_file_of_all(
     path.write_text("torn {\n" + "\n".join(json.dumps(entry) for entry in entries))
     predict = StepRecord("predict", "done", 7.5, {}, make_receipt(failed=4))
     main(["run"], FakeRooms(tmp_path, RunRecord("r1", tmp_path / "workflow.toml", 0, 8.0, {"predict": predict})))
-    assert capsys.readouterr().err.splitlines()[:4] == [
-        "failed items of step predict (all in .batchflow/workflow/steps/predict/failed.jsonl):",
+    assert capsys.readouterr().err.splitlines()[:-1] == [
+        "4 items of step predict failed (all in .batchflow/workflow/steps/predict/failed.jsonl):",
         "  a\\x1b.png: ValueError: bad",
         "  mini_batch_index=3: 1 item without a result",
         "  mini_batch_index=4: WorkerDiedError: signal 9",
+        "to try the failed items again: batchflow retry",
     ]
+
+
+def test_a_step_that_has_changed_is_answered_with_one_of_two_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = ChangedStepError("step predict has changed:\n  code changed score.py", hint="keep it or drop it")
+    assert main(["run", "my flow.toml", "--", "-odd"], FakeRooms(tmp_path, error=error)) == 6
+    assert capsys.readouterr().err.splitlines() == [
+        "error: step predict has changed:",
+        "    code changed score.py",
+        "hint: keep it or drop it",
+        "to keep what is done: batchflow run --accept-changes 'my flow.toml' -- -odd",
+        "to drop it and begin the step anew: batchflow run --restart 'my flow.toml' -- -odd",
+    ]
+    assert main(["retry", "-k"], FakeRooms(tmp_path, error=error)) == 6
+    assert "to keep what is done: batchflow run --accept-changes -k\n" in capsys.readouterr().err
+
+
+def test_retry_is_a_run_of_what_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rooms = FakeRooms(tmp_path)
+    assert main(["retry", "flow.toml", "predict"], rooms) == 0
+    assert rooms.options is not None
+    assert (rooms.options.retry, rooms.options.targets) == (True, ("predict",))
+    assert capsys.readouterr().err == "nothing to retry: no failed items (0.08 s)\n"
+    assert main(["run", "--restart"], rooms) == 0
+    assert (rooms.options.retry, rooms.options.restart) == (False, True)
+    assert main(["plan", "--accept-changes"], rooms) == 0
+    assert rooms.options.accept_changes
+
+
+def test_a_retry_without_anything_to_do_is_planned_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rooms = FakeRooms(tmp_path)
+    monkeypatch.setattr(rooms, "plan", lambda workflow, options: WorkflowPlan(()))
+    assert main(["retry", "-n"], rooms) == 0
+    assert capsys.readouterr().out == "nothing to retry: no failed items\n"
 
 
 def test_signal_handlers_are_as_before_after_a_run(tmp_path: Path) -> None:

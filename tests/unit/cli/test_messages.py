@@ -29,7 +29,7 @@ from batchflow.model import (
     StepSkipped,
     StepStarted,
 )
-from batchflow.runner.values import RunRecord, StepRecord
+from batchflow.runner.values import Committed, RunRecord, StepRecord
 
 W = Path("/w")
 COMMAND = "batchflow run flow.toml --set 'a=b c'"
@@ -94,13 +94,14 @@ def test_success_ends_with_where_the_outputs_are_how_many_items_and_how_long() -
         step("predict", "done", outputs={"predictions": predictions}, receipt=make_receipt(failed=3)),
         step("evaluate", "done", outputs={"metrics": Path("/elsewhere/m.json")}),
     )
-    failed = {"predict": FailedItems(W / "failed.jsonl", ("a.png: ValueError: bad",))}
-    assert end_lines(done, EndContext(COMMAND, W, failed_items=failed)) == [
-        "failed items of step predict (all in failed.jsonl):",
+    failed = {"predict": FailedItems(3, W / "failed.jsonl", ("a.png: ValueError: bad",))}
+    assert end_lines(done, EndContext(COMMAND, W, failed_items=failed, retry_command="batchflow retry f.toml")) == [
+        "3 items of step predict failed (all in failed.jsonl):",
         "  a.png: ValueError: bad",
         "outputs:",
         "  predictions  build/predict.csv  (10,000 rows)",
         "  metrics      /elsewhere/m.json",
+        "to try the failed items again: batchflow retry f.toml",
         "done in 41 s: 2 steps done, 1 up to date, 10,000 items, 3 failed",
     ]
 
@@ -163,6 +164,35 @@ def test_an_interrupted_run_says_by_what_and_how_to_continue(status: str) -> Non
         f"to continue: {COMMAND}",
     ]
     assert end_lines(record(130), EndContext("c", W))[0] == "stopped by Ctrl-C after 41 s: no step was started"
+
+
+def test_what_is_kept_of_a_step_is_said_before_the_command_that_continues() -> None:
+    kept = Committed(1_000, 298, 2, 12.0)
+    stopped = record(130, step("predict", "interrupted", committed=kept), step("score", "interrupted"))
+    assert end_lines(stopped, EndContext("c", W)) == [
+        "stopped by Ctrl-C after 41 s: 2 steps stopped",
+        "kept of step predict: 300 of 1,000 items (12 s of work)",
+        "to continue: c",
+    ]
+    nothing = record(130, step("predict", "interrupted", committed=Committed(1_000, 0, 0, 3.0)))
+    assert end_lines(nothing, EndContext("c", W))[1:] == ["to continue: c"]
+
+
+@pytest.mark.parametrize(("failed_count", "more"), [(2, ["to try the failed items again: again"]), (0, [])])
+def test_a_threshold_that_was_passed_ends_with_both_commands(failed_count: int, more: list[str]) -> None:
+    kept = Committed(1_000, 300 - failed_count, failed_count, 12.0)
+    aborted = record(1, step("predict", "failed", error="too many", hint="raise it", committed=kept))
+    assert end_lines(aborted, EndContext("c", W, retry_command="again"))[-len(more) - 3 :] == [
+        "hint: raise it",
+        "kept of step predict: 300 of 1,000 items (12 s of work)",
+        *more,
+        "to continue: c",
+    ]
+
+
+def test_the_command_that_was_refused_is_not_offered_again() -> None:
+    refused = record(6, step("predict", "failed", error="rows.csv was changed", hint="put it back"))
+    assert end_lines(refused, EndContext("c", W, retry_command="again"))[-1] == "hint: put it back"
 
 
 def test_the_report_of_a_workflow_file_is_shown_as_it_is() -> None:

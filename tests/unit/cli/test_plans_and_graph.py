@@ -12,7 +12,7 @@ from batchflow.cli.graph import graph_dot, graph_json, graph_mermaid, graph_tree
 from batchflow.cli.look import status_notes, status_row
 from batchflow.cli.plans import list_json, list_lines, plan_json, plan_lines, record_json
 from batchflow.cli.streams import json_text
-from batchflow.runner.values import RunRecord, StepPlan, StepRecord, WorkflowPlan
+from batchflow.runner.values import Committed, Reason, RunRecord, StepPlan, StepRecord, WorkflowPlan
 
 W = Path("/w")
 
@@ -40,6 +40,65 @@ def test_a_plan_made_during_a_run_says_so_first() -> None:
         "a run of this workflow is going on: pid=7, host=h",
         "nothing to do: 1 step is up to date (a)",
     ]
+
+
+def test_a_plan_says_what_becomes_of_interrupted_work() -> None:
+    interrupted = (Reason("interrupted_before", ""),)
+    goes_on = StepPlan("a", interrupted, "goes on: 2 of 3 items are done (4.0 s of work), 1 to do")
+    refused = StepPlan("b", interrupted, "step b has changed:\n  code changed x\x1b.py\nhint: keep it", is_refused=True)
+    assert plan_lines(WorkflowPlan((goes_on,)), W) == [
+        "a: will run",
+        "  interrupted before",
+        "  goes on: 2 of 3 items are done (4.0 s of work), 1 to do",
+        "1 of 1 step would run; nothing was changed",
+    ]
+    assert plan_lines(WorkflowPlan((goes_on, refused)), W)[3:] == [
+        "b: would be refused",
+        "  interrupted before",
+        "  step b has changed:",
+        "    code changed x\\x1b.py",
+        "  hint: keep it",
+        "the run would be refused; nothing was changed",
+    ]
+    steps = plan_json(WorkflowPlan((goes_on, refused)), make_workflow(W))["steps"]
+    assert [one["refused"] for one in steps] == [False, True]
+    assert steps[0]["note"] == "goes on: 2 of 3 items are done (4.0 s of work), 1 to do"
+
+
+@pytest.mark.parametrize(
+    ("committed", "text", "amount"),
+    [
+        (
+            Committed(10_000, 4_198, 2, 720.0),
+            "4,200 of 10,000 items are done, 2 of them failed (12 min of work), 5,800 to do",
+            "4,200 of 10,000 items (12 min of work)",
+        ),
+        (Committed(2, 1, 0, 0.5), "1 of 2 items is done (0.50 s of work), 1 to do", "1 of 2 items (0.50 s of work)"),
+        (Committed(1, 0, 1, 61.0), "1 of 1 item is done, 1 of them failed (1 min 1 s of work)", None),
+    ],
+)
+def test_committed_work_in_words(committed: Committed, text: str, amount: str | None) -> None:
+    assert committed.describe() == text
+    assert amount is None or committed.amount() == amount
+
+
+def test_a_step_that_was_interrupted_has_what_is_kept_in_its_row_its_note_and_as_json(tmp_path: Path) -> None:
+    kept = Committed(10_000, 4_198, 2, 720.0)
+    record = StepRecord("a", "interrupted", 3.0, {}, error="its run ended before the step did", committed=kept)
+    assert status_row("a", record, tmp_path, 0.0) == ("a", "interrupted", "4,200/10,000", "2", "", "", "")
+    noted = replace(record, note="goes on: some of it")
+    refused = replace(record, note="step a has changed:\n  code changed\nhint: say what", error=None)
+    assert status_notes({"a": record, "b": noted, "c": refused}) == [
+        f"a: its run ended before the step did; {kept.describe()}",
+        "b: its run ended before the step did; goes on: some of it",
+        "c: step a has changed:",
+        "    code changed",
+        "  hint: say what",
+    ]
+    run = RunRecord("r", tmp_path, 6, 1.0, {"a": noted})
+    step = record_json(run)["steps"]["a"]
+    assert step["committed"] == {"item_count": 10_000, "succeeded": 4_198, "failed": 2, "to_do": 5_800, "work_s": 720.0}
+    assert step["note"] == "goes on: some of it"
 
 
 def test_a_plan_as_json() -> None:
