@@ -21,12 +21,18 @@ from batchflow.output.failed import write_failures
 from batchflow.output.receipt import write_receipt
 from batchflow.output.segment import Segment
 from batchflow.parallel.committer import Committer, Progress
+from batchflow.parallel.feeder import WINDOW_SIZE
 from batchflow.parallel.outcomes import Outcomes
 from batchflow.parallel.values import ParallelJob
 from batchflow.plan import Before, Plan
+from batchflow.pool.watch import Watch
 
 DISK_FULL_WAIT_S = 60.0
 DISK_FULL_PAUSE_S = 0.5
+SPILL_S = 5.0
+"""How long results may wait for an earlier one before they are committed out of order."""
+SPILL_SIZE = WINDOW_SIZE // 2
+"""Or when they hold so much memory."""
 
 
 class Books:
@@ -45,6 +51,7 @@ class Books:
         )
         self._before = Totals()
         self._work_s = 0.0
+        self._window_watch = Watch(1.0)
         self._started_s = 0.0
 
     @property
@@ -120,6 +127,7 @@ class Books:
     def commit(self, worker_deaths: int, *, at_once: bool) -> bool:
         """Book what has been gathered and have it durable, if it is time to; True if there was a result."""
         gather = self._gather
+        self._relieve(gather)
         if not (at_once or self.committer.is_due(len(gather.output()))):
             return False
         has_results = self._outcomes.settle()
@@ -134,6 +142,13 @@ class Books:
         gather.clear()
         self._room_deadline_s = None
         return has_results
+
+    def _relieve(self, gather: Gather) -> None:
+        """No result waits for ever for a slow one: what has been done is to be safe."""
+        if gather.waiting:
+            waited_s = self._window_watch.look(gather.next, self._clock.monotonic())
+            if waited_s > SPILL_S or gather.held_bytes > SPILL_SIZE:
+                self._outcomes.spill()
 
     def _standing(self, worker_deaths: int) -> Progress:
         plan, before = self._plan, self._before

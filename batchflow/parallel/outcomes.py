@@ -190,6 +190,12 @@ class Outcomes:
         message = _column_message(self._known_columns(dispatch), columns)
         return Failure(dispatch, "contract", "ContractError", message, worker=worker, pid=pid)
 
+    def spill(self) -> None:
+        """Append what waits for an earlier result, out of order; the file is put in order at the end."""
+        for note in self._gather.spill():
+            dispatch = self._dispatch(note.mini_batch_index, note.attempt, note.start, note.item_count)
+            self._fail(self._column_failure(dispatch, note.columns))
+
     # Isolation
 
     def review(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from system.parallel.steps import ALL, Steps, numbered, script
 
-from batchflow.parallel import feeder
+from batchflow.parallel import books, feeder
 
 STUMBLES = """
 import random
@@ -90,3 +90,28 @@ return [one + "x" * 500 for one in names]
 """
     outcome = steps.run(script(body), files=60, mini_batch_size=1, workers=2, oracle=False)
     assert outcome.rows == [one + "x" * 500 for one in numbered((0, 60))]
+
+
+@pytest.mark.parametrize("output_format", ["text", "csv", "jsonl"])
+def test_what_waits_too_long_is_committed_and_put_in_order_at_the_end(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, output_format: str
+) -> None:
+    monkeypatch.setattr(books, "SPILL_S", 0.0)
+    body = f"""
+rows = Path(__file__).parent / "rows.partial"
+while "00003" in names and b"00014" not in rows.read_bytes():
+    time.sleep(0.005)
+return [{{"name": one, "size": 1}} for one in names] if {output_format!r} != "text" else names
+"""
+    outcome = steps.run(script(body), mini_batch_size=3, output_format=output_format, oracle=False)
+    plain = steps.run(
+        script(body.partition("while")[0] + "return" + body.rpartition("return")[2]),
+        mini_batch_size=3,
+        output_format=output_format,
+        oracle=False,
+        order="input",
+        workers=1,
+    )
+    assert outcome.done().succeeded == 15
+    assert outcome.content == plain.content
+    assert outcome.content.count(b"\n") == 15 + (output_format == "csv")
