@@ -75,6 +75,22 @@ def test_a_lock_that_is_held_since_before_the_fork_costs_its_item_alone(steps: S
     assert "score.py" in entry["traceback"]
 
 
+@pytest.mark.fault("B6")
+@pytest.mark.parametrize("late_s", [0.0, 0.03, 0.05, 0.07, 0.2])
+def test_a_result_and_the_kill_for_its_timeout_cross_each_other(steps: Steps, late_s: float) -> None:
+    """The driver has asked for the stack and is about to kill: the result counts, or the attempt is repeated."""
+    body = f"""
+if "00007" in names and context.attempt == 1:
+    log = FOLDER / f"state/logs/worker-{{os.environ['BATCHFLOW_WORKER']}}.log"
+    while "score.py" not in log.read_text():
+        time.sleep(0.001)
+    time.sleep({late_s})
+"""
+    outcome = steps.run(script(body, before=FOLDER), run_invocation_timeout_s=0.3)
+    assert outcome.rows == numbered((0, 15))
+    assert outcome.done().attempts == 3 + outcome.done().worker_deaths
+
+
 @pytest.mark.fault("B7", "B8")
 @pytest.mark.parametrize(
     "leave_behind",
@@ -253,3 +269,34 @@ def test_a_huge_result_is_refused_where_it_was_made(steps: Steps) -> None:
     grown_kib, message = done.stdout.splitlines()
     assert message == f"the result has {(300 << 20) + 1} bytes, max_result_size={256 << 20}"
     assert int(grown_kib) < 16 << 10
+
+
+SLOW_DISK = """
+import os, resource, sys, time
+from pathlib import Path
+from system.parallel.steps import Steps, script
+steps = Steps(Path(sys.argv[1]))
+steps.mark = sys.argv[2]
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+steps.run(script(""), mini_batch_size=1)
+before = peak()
+fdatasync = os.fdatasync
+os.fdatasync = lambda descriptor: (time.sleep(0.05), fdatasync(descriptor))[1]
+peaks = []  # while it runs: what comes afterwards reads the whole output
+outcome = steps.run(
+    script("return ['x' * (1 << 20)]"),
+    files=150, mini_batch_size=1, oracle=False, on_event=lambda event: peaks.append(peak()),
+)
+print(peaks[-1] - before, len(outcome.content), outcome.done().succeeded)
+"""
+
+
+@pytest.mark.fault("B9")
+def test_a_slow_disk_holds_the_workers_back_and_not_the_results_in_memory(steps: Steps) -> None:
+    paths = os.pathsep.join(path for path in sys.path if path)
+    command = [sys.executable, "-c", SLOW_DISK, str(steps.folder), steps.mark]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, check=True, capture_output=True, text=True)
+    grown_kib, size, succeeded = map(int, done.stdout.split())
+    assert (size, succeeded) == (150 * ((1 << 20) + 1), 150)
+    # 150 MiB of results; what waits is bounded by a group, the window and the rings.
+    assert grown_kib < 48 << 10
