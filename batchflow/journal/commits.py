@@ -195,8 +195,8 @@ class Journal:
         """The items still to do: ascending, disjoint, half-open ranges."""
         state = self._begun()
         rows = self._database.read(
-            "SELECT stop, next FROM (SELECT stop, lead(first_item, 1, :count) OVER (ORDER BY first_item) AS next"
-            f" FROM (SELECT -1 AS first_item, 0 AS stop UNION ALL {_DONE})) WHERE next > stop",
+            "SELECT stop, next FROM (SELECT stop, lead(first_item, 1, ?) OVER (ORDER BY first_item) AS next"
+            f" FROM (SELECT -1 AS first_item, 0 AS stop UNION ALL {_DONE})) WHERE next > stop ORDER BY stop",
             (state.item_count,),
         )
         return [(start, stop) for start, stop in rows]
@@ -347,6 +347,7 @@ class Journal:
                 failed=totals.failed - sum(one.missing for one in lost),
                 rows=totals.rows - sum(one.returned for one in lost),
                 mini_batches=totals.mini_batches - sum(one.mini_batch_count for one in lost),
+                failed_mini_batches=totals.failed_mini_batches - sum(one.missing > 0 for one in lost),
             ),
         )
         with self._database.transaction():
