@@ -26,12 +26,17 @@ def make_private_folder(folder: Path) -> None:
 
 def renew_private_folder(folder: Path) -> None:
     """Let ``folder`` be there and empty; a link in its place is removed, not followed."""
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISDIR(folder.lstat().st_mode):
-            shutil.rmtree(folder)
-        else:
-            folder.unlink()
+    remove(folder)
     make_private_folder(folder)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it, if it is there; no link is followed."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(path.lstat().st_mode):
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def why_others_can_change(folder: Path) -> str | None:

@@ -126,7 +126,7 @@ def prepare(output: PendingOutput, *, keep: bool = False) -> None:
     """
     recover(output)
     with _explained(output):
-        if not keep:
+        if not keep or output.partial.is_symlink():  # never ours: a link would be followed
             _remove(output.partial)
         _make_folders(output.final.parent)
         if output.is_folder or output.keeps_name:

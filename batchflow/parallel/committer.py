@@ -325,7 +325,9 @@ class Committer:
 
 
 def _empty(folder: Path) -> None:
-    """Make ``folder`` an empty one."""
+    """Make ``folder`` an empty one; what a link in its place leads to is not touched."""
+    if folder.is_symlink():
+        folder.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     for one in folder.iterdir():
         if one.is_dir() and not one.is_symlink():

@@ -8,7 +8,6 @@ The driver runs no user code and is the only writer.  Its Python runs once for a
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -38,7 +37,7 @@ from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFail
 from batchflow.pool.logs import WorkerLog
 from batchflow.pool.pool import Slot, WorkerPool
 from batchflow.pool.watch import Watch
-from batchflow.private import renew_private_folder
+from batchflow.private import remove, renew_private_folder
 
 PROGRESS_S = 0.25
 GRACE_S = 10.0
@@ -347,7 +346,8 @@ class _ParallelRun:
             self._books.close()
         for log in self._logs:
             log.close()
-        shutil.rmtree(self._job.state_folder / "scratch", ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove(self._job.state_folder / "scratch")
 
     # Small things
 
@@ -358,6 +358,7 @@ class _ParallelRun:
     def _make_folders(self) -> None:
         logs = make_state_folder(self._job.state_folder) / "logs"
         renew_private_folder(logs)
+        remove(self._job.state_folder / "scratch")
         names = [f"worker-{number}.log" for number in range(self._job.workers)]
         self._logs = [WorkerLog(logs / name) for name in [*names, "import.log"]]
 
