@@ -9,6 +9,8 @@
 #     make fault-mutants    take what handles a fault away, in a copy: the fault's test must fail
 #     make stress           the ring's stress test, STRESS_RUNS times, with yields around every atomic access
 #     make ring-kills       deaths, wild bytes and lost wake-ups at the rings (RINGS="--budget nightly --seed 1")
+#     make ring-mutants     the rings with known bugs in them, and what each check makes of them
+#     make coverage-core    which lines of the rings are reached: all, or it fails
 #     make sanitize         the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #     make bench            all benchmarks (BENCH="--quick dispatch" for less)
 #     make docs             execute the code blocks of the documentation
@@ -25,7 +27,7 @@ COPY = mkdir -p $(1) && tar -c --exclude='*.so' --exclude=_core.c --exclude=__py
 	setup.py pyproject.toml README.md LICENSE batchflow | tar -x -C $(1)
 ASAN = $$(gcc -print-file-name=libasan.so)
 
-.PHONY: build check test unit system slow faults fault-mutants stress ring-kills sanitize bench docs clean
+.PHONY: build check test unit system slow faults fault-mutants stress ring-kills ring-mutants coverage-core sanitize bench docs clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -64,6 +66,12 @@ stress:
 
 ring-kills:
 	$(PYTHON) -m tests.crash.rings $(RINGS)
+
+ring-mutants:
+	$(PYTHON) -m tests.crash.ring_mutants
+
+coverage-core:
+	$(PYTHON) -m tests.crash.rings.coverage
 
 sanitize:
 	$(call COPY,build/sanitize)

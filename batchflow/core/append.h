@@ -128,8 +128,10 @@ static int bf_set_columns(bf_books *books, const bf_piece *piece) {
 /* Book bytes of `out`: more of the last extent where items and bytes go on, else a new one.  A shortfall is an extent of
  * its own.  Checksums come later, for all of an extent at once. */
 static int bf_add_extent(bf_books *books, const bf_extent *new) {
-    bf_extent *last = (bf_extent *)(books->extents.bytes + books->extents.used) - 1;
-    if (books->extents.used && last->first_item + last->item_count == new->first_item &&
+    bf_extent *last = NULL;
+    if (books->extents.used)
+        last = (bf_extent *)(books->extents.bytes + books->extents.used) - 1;
+    if (last && last->first_item + last->item_count == new->first_item &&
         last->offset + last->size == new->offset && !last->missing && !new->missing) {
         last->item_count += new->item_count;
         last->size += new->size;
@@ -185,9 +187,9 @@ static int bf_append(bf_books *books, const bf_result *result) {
 }
 
 static void bf_checksum_extents(bf_books *books) {
-    bf_extent *extent = (bf_extent *)books->extents.bytes, *end = extent + books->extents.used / sizeof *extent;
-    for (; extent < end; extent++)
-        extent->checksum = bf_crc32c(0, books->out.bytes + extent->offset, extent->size);
+    bf_extent *extents = (bf_extent *)books->extents.bytes;
+    for (uint64_t k = 0; k < books->extents.used / sizeof *extents; k++)
+        extents[k].checksum = bf_crc32c(0, books->out.bytes + extents[k].offset, extents[k].size);
 }
 
 static void bf_books_free(bf_books *books) {

@@ -62,7 +62,8 @@ def make_copy(mutant: Mutant) -> Path:
         (copy / name).symlink_to(ROOT / name)
     if mutant.patch is not None:
         command = ["patch", "-p1", "--quiet", "--no-backup-if-mismatch", "-i", str(mutant.patch)]
-        subprocess.run(command, cwd=copy, check=True)
+        if subprocess.run(command, cwd=copy).returncode:
+            raise SystemExit(f"{mutant.patch.name} does not apply to the rings as they are: make it again")
     return copy
 
 
@@ -132,6 +133,10 @@ def fuzz(copy: Path) -> bool:
     return run_programs(copy, "fuzz", ["1", "0", "200000"], [programs.SANITIZE])
 
 
+def memory(copy: Path) -> bool:
+    return run_programs(copy, "memory", [], [programs.SANITIZE])
+
+
 def wakes(copy: Path) -> bool:
     return run_programs(copy, "wakes", ["1", "4000"], [(), programs.PERTURB])
 
@@ -162,6 +167,7 @@ def system(copy: Path) -> bool:
 CHECKS: dict[str, tuple[Callable[[Path], bool], frozenset[str]]] = {
     "kills": (kills, frozenset({".h"})),
     "fuzz": (fuzz, frozenset({".h"})),
+    "memory": (memory, frozenset({".h"})),
     "wakes": (wakes, frozenset({".h"})),
     "unit": (unit, frozenset({".h", ".pxi", ".py"})),
     "system": (system, frozenset({".pxi", ".py"})),

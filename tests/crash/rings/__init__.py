@@ -5,6 +5,8 @@ common.h    what the programs share
 kills.c     SIGKILL at random instants of a process that publishes; the driver's side checks what it finds
 fuzz.c      wild and forged bytes in the mapping; nothing false may be believed, nothing outside it touched
 wakes.c     two processes that sleep whenever they may; no wake-up is lost
+memory.c    every allocation fails once
+coverage.py which lines of the rings are reached
 ports.py    the same deaths through ``Channel``, ``Port`` and ``Gather``, as the product uses them
 programs.py builds and runs the programs against the core's headers, or against a mutant's
 ```

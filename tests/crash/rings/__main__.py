@@ -1,4 +1,4 @@
-"""``python -m tests.crash.rings``: kills, fuzz, wakes; one line of JSON at the end."""
+"""``python -m tests.crash.rings``: deaths, wild bytes, lack of memory, sleep; one line of JSON at the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     parser.add_argument("--kills", type=int, help="workers in C, half of them with yields")
     parser.add_argument("--ports", type=int, help="workers in Python")
-    parser.add_argument("--fuzz", type=int, help="mappings with wild or forged bytes")
+    parser.add_argument("--fuzz", type=int, help="mappings with wild or forged bytes, and allocations that fail")
     parser.add_argument("--wakes", type=int, help="bursts of requests between sleepers")
     parser.add_argument("--first", type=int, default=0, help="the first life, to replay one")
     parser.add_argument(
@@ -76,6 +76,7 @@ def main() -> int:
         flags = programs.SANITIZE if asked.fuzz <= 1_000_000 else ()
         program = str(programs.build("fuzz", flags=flags))
         add(programs.run([[program, str(asked.seed), str(asked.first), str(asked.fuzz)]], TIMEOUT_S)[0])
+        add(programs.run([[str(programs.build("memory", flags=programs.SANITIZE))]], TIMEOUT_S)[0])
     if asked.wakes:
         built = [programs.build("wakes"), programs.build("wakes", flags=programs.PERTURB)]
         words = [str(asked.seed), str(-(-asked.wakes // 2))]

@@ -185,3 +185,20 @@ def test_held_results_are_freed_as_they_are_appended(worker: Worker) -> None:
     worker.answer(0, b"")
     gather.drain(worker.channel)
     assert (gather.held_bytes, gather.next) == (0, 200)
+
+
+def test_a_drain_stops_when_there_is_much_output_and_takes_one_answer_at_least() -> None:
+    channel = _core.Channel(completion_size=1 << 25)
+    port = _core.Port(channel.fd, -1, 1)
+    gather = _core.Gather()
+    channel.run_range(0, 5, 0, 1, 5)
+    for index in range(5):
+        port.take()
+        port.publish_result(index, 1, 1, b"", bytes(4 << 20))
+    done = []
+    while not channel.is_drained:
+        assert gather.drain(channel) == []
+        done.append(gather.counts.done)
+    assert done == [2, 3, 4, 5]
+    gather.clear()
+    assert gather.drain(channel) == []
