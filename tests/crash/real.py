@@ -1,0 +1,166 @@
+"""A small project on disk, and the real command that works on it: for the layers that kill real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.crash.checker import Expectation, check_finished, check_unfinished
+
+LEFTOVERS_S = 2.0
+"""How long processes of a run may outlive its driver."""
+ROOT = Path(__file__).parents[2]
+MARK = "BATCHFLOW_TEST_RUN"
+SCRIPT = """
+import os, random, signal, sys, time
+
+def run(mini_batch, context):
+    rows = []
+    for path in mini_batch:
+        name = os.path.basename(path)
+        time.sleep({pause})
+        {misbehave}
+        rows.append({{"name": name, "length": len(name) * 7}})
+    return rows
+"""
+WORKFLOW = """
+schema = 1
+[datasets.files]
+files = "in/*"
+[steps.score]
+inputs = {{ files = "${{datasets.files}}" }}
+outputs = {{ rows = "out/rows.csv" }}
+[steps.score.parallel]
+entry_script = "score.py"
+mini_batch_size = {size}
+append_row_to = "rows"
+error_threshold = -1
+workers = 2
+run_invocation_timeout = "5 s"
+{more}
+"""
+
+
+class Project:
+    """A folder with a workflow of one parallel step over ``count`` files, scored into a CSV file."""
+
+    def __init__(self, folder: Path, *, count: int, pause: float, misbehave: str = "pass", size: int = 10) -> None:
+        self.folder = folder
+        self.mark = uuid.uuid4().hex
+        self.names = [f"{number:06}" for number in range(count)]
+        (folder / "in").mkdir(parents=True)
+        first = folder / "in" / self.names[0]
+        first.touch()
+        for name in self.names[1:]:
+            os.link(first, folder / "in" / name)
+        self.write_script(pause, misbehave)
+        (folder / "workflow.toml").write_text(WORKFLOW.format(size=size, more=""))
+
+    def write_script(self, pause: float, misbehave: str = "pass") -> None:
+        (self.folder / "score.py").write_text(SCRIPT.format(pause=pause, misbehave=misbehave))
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "out/rows.csv"
+
+    @property
+    def partial(self) -> Path:
+        return self.folder / "out/rows.csv.partial"
+
+    def start(self, *, before: Sequence[str] = (), verb: str = "run") -> subprocess.Popen[bytes]:
+        """The command, in a session of its own; its words are kept in ``said``."""
+        environment = os.environ | {MARK: self.mark}
+        with (self.folder / "said").open("ab") as said:
+            return subprocess.Popen(
+                [*before, sys.executable, "-m", "batchflow", verb, str(self.folder / "workflow.toml")],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def finish(self, timeout_s: float = 120) -> int:
+        """The command once more, to its end; returns the exit code."""
+        process = self.start()
+        try:
+            return process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return -1
+
+    def expectation(self, failed: Sequence[str] = ()) -> Expectation:
+        """By the input alone."""
+        folder = f"{self.folder}/in/"
+        items = tuple(folder + name for name in self.names)
+        bad = frozenset(folder + name for name in failed)
+        state = self.folder / ".batchflow/workflow/steps/score"
+        rows = {f"{folder}{name}": (f"{name},{len(name) * 7}",) for name in self.names if folder + name not in bad}
+        content = "name,length\n" + "".join(f"{lines[0]}\n" for lines in rows.values())
+        return Expectation(
+            items=items,
+            rows=rows,
+            failed=bad,
+            header="name,length",
+            output=self.output,
+            reference=content.encode(),
+            failed_list=state / "failed.jsonl",
+            receipt=state / "receipt.json",
+            folders={self.folder / "out": r"rows\.csv"},
+        )
+
+    def check(self, failed: Sequence[str] = ()) -> list[str]:
+        """After exit 0."""
+        return check_finished(self.expectation(failed)) + self.leftovers()
+
+    def check_killed(self, failed: Sequence[str] = ()) -> list[str]:
+        """After a kill."""
+        return check_unfinished(self.expectation(failed)) + self.leftovers()
+
+    def processes(self) -> list[int]:
+        """The living processes of all runs of this project."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    is_dead = (entry / "stat").read_bytes().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+                    if not is_dead and self.mark.encode() in (entry / "environ").read_bytes():
+                        found.append(int(entry.name))
+        return found
+
+    def leftovers(self) -> list[str]:
+        deadline_s = time.monotonic() + LEFTOVERS_S
+        while left := self.processes():
+            if time.monotonic() > deadline_s:
+                for pid in left:
+                    with contextlib.suppress(OSError):
+                        os.kill(pid, signal.SIGKILL)
+                return [f"I5: processes {left} are alive {LEFTOVERS_S} s after the driver ended"]
+            time.sleep(0.01)
+        return []
+
+    def committed_size(self) -> int:
+        """Bytes of rows on disk so far."""
+        for path in (self.partial, self.output):
+            with contextlib.suppress(OSError):
+                return path.stat().st_size
+        return 0
+
+
+@contextlib.contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The process does not outlive the block."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
