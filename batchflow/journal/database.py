@@ -79,17 +79,20 @@ class Database:
         if not path.is_file() or path.stat().st_size == 0:
             return None
         _check_header(path, kind)
-        # With no write-ahead log nobody writes, and the file can be read as it lies; SQLite would otherwise create
-        # a log and its index merely to look.
-        log = path.with_name(path.name + "-wal")
-        mode = "mode=ro" if log.exists() else "mode=ro&immutable=1"
         with _translated(path, kind):
-            connection = _connect(path, f"{path.as_uri()}?{mode}")
-            try:
-                version = _check(connection, path, kind)
-            except BaseException:
-                connection.close()
-                raise
+            for mode in _reading_modes(path):
+                connection = _connect(path, f"{path.as_uri()}?{mode}")
+                try:
+                    version = _check(connection, path, kind)
+                except sqlite3.OperationalError as error:
+                    connection.close()
+                    if mode == _LAST_MODE or "readonly" not in str(error):
+                        raise
+                except BaseException:
+                    connection.close()
+                    raise
+                else:
+                    break
         if version == 0:
             connection.close()
             return None
@@ -165,6 +168,22 @@ class Database:
 
     def damaged(self, what: str) -> JournalError:
         return _damaged(self.path, self._kind, what)
+
+
+_LAST_MODE = "mode=ro"
+
+
+def _reading_modes(path: Path) -> tuple[str, ...]:
+    """How to look at a file without changing anything, best first.
+
+    With no write-ahead log nobody writes, and the file can be read as it lies; SQLite would otherwise create a log and
+    its index merely to look.  The index of a log, which is no data, is written only where it is missing, or where a
+    run that goes on leaves no other way.
+    """
+    if not path.with_name(path.name + "-wal").exists():
+        return ("mode=ro&immutable=1",)
+    index = path.with_name(path.name + "-shm")
+    return ("mode=ro&readonly_shm=1", _LAST_MODE) if index.exists() else (_LAST_MODE,)
 
 
 def pack(value: object, key: tuple[object, ...] = ()) -> str:
