@@ -42,9 +42,9 @@ _FAULTS = {
 }
 EVERY = 1 << 60
 _BUDGETS = {
-    # every kill of the first level; samples: kills of resumes, kills of their resumes, faults
-    "quick": {"second": 400, "third": 200, "faults": 1600, "reads": 200},
-    "nightly": {"second": 10_000, "third": 10_000, "faults": EVERY, "reads": EVERY},
+    # how many of the first level, of resumes, of their resumes, of failing operations, of failing reads
+    "quick": {"first": 1700, "second": 250, "third": 150, "faults": 1000, "reads": 100},
+    "nightly": {"first": EVERY, "second": 6000, "third": 4000, "faults": EVERY, "reads": EVERY},
 }
 
 
@@ -131,7 +131,7 @@ def explore(crew: Crew, totals: campaign.Totals, arguments: argparse.Namespace) 
         return [text for some in found for text in some]
 
     kills = listed("list_kills")
-    campaign.play(crew, totals, "kill_states", kills, replay)
+    campaign.play(crew, totals, "kill_states", campaign.sample(kills, budget["first"], seed), replay)
     second = _deeper(crew, kills, budget["second"], seed)
     campaign.play(crew, totals, "kill_states", second, replay)
     campaign.play(crew, totals, "kill_states", _deeper(crew, second, budget["third"], seed + 1), replay)

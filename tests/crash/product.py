@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from batchflow.clock import FakeClock
 from batchflow.errors import BatchflowError
 from batchflow.model import Event, Notice, StepProgress
-from batchflow.parallel import feeder
+from batchflow.output import ordering
+from batchflow.parallel import books, feeder
 from batchflow.parallel import runner as parallel_runner
 from batchflow.runner.values import RunOptions
 from batchflow.runner.workflow_run import WorkflowRun
@@ -20,6 +22,19 @@ from tests.crash.workloads import Phase, Workload
 
 if TYPE_CHECKING:
     from tests.crash.lab import Shared
+
+
+def _stage(workload: Workload, cast: Cast, clock: FakeClock) -> None:
+    """Put the played workers and the played time in their places, and make what is large small.
+
+    This is done in a process of its own, which ends after one run.
+    """
+    vars(parallel_runner)["WorkerPool"] = functools.partial(PlayedPool, cast, clock)
+    vars(books)["time"] = SimpleNamespace(sleep=clock.advance)
+    books.SPILL_SIZE = workload.window_size
+    feeder.WINDOW_SIZE = 2 * workload.window_size
+    feeder.QUEUE_NS = 0  # how much a worker is given in advance shall not depend on how fast this machine is
+    ordering._BLOCK = 1024  # the ordered copy is written in several pieces
 
 
 class Command:
@@ -49,10 +64,7 @@ class Command:
         def run_parallel(job: Any, **keys: Any) -> Any:
             return parallel_runner.run_parallel_step(job, clock=clock, **keys)
 
-        feeder.WINDOW_SIZE = self._workload.window_size
-        feeder.QUEUE_NS = 0  # how much a worker is given in advance shall not depend on how fast this machine is
-        pool = functools.partial(PlayedPool, cast, clock)
-        vars(parallel_runner)["WorkerPool"] = pool
+        _stage(self._workload, cast, clock)
         run = WorkflowRun(self._workflow, self._options, on_event, run_parallel=run_parallel)
         try:
             exit_code = run.run().exit_code

@@ -146,7 +146,6 @@ class Player:
 
     def play(self, scenario: Scenario) -> Verdict:
         """All of it, from an empty folder."""
-        workload = self._workloads[scenario.workload]
         verdict = Verdict()
         promised = self._begin(scenario, len(scenario.events), verdict)
         if verdict.violations:
@@ -154,7 +153,7 @@ class Player:
         if scenario.events and scenario.events[-1].kind == "exit":
             self._must_be_complete(scenario.phase, verdict)
         else:
-            self._finish(workload, scenario.phase, promised, verdict)
+            self._finish(scenario, promised, verdict)
         return verdict
 
     def logged(self, scenario: Scenario) -> Logged:
@@ -241,25 +240,34 @@ class Player:
         # What a failed sync lost may come back to life in the page cache and be lost again: nothing is promised then.
         return outcome.done if event.kind == "kill" else 0
 
-    def _finish(self, workload: Workload, first_phase: int, promised: int, verdict: Verdict) -> None:
+    def _finish(self, scenario: Scenario, promised: int, verdict: Verdict) -> None:
         """The same command again, and those of the later phases."""
+        workload, first_phase = self._workloads[scenario.workload], scenario.phase
+        had_fault = any(event.kind not in ("kill", "cut") for event in scenario.events)
         for phase_index in range(first_phase, len(workload.phases)):
+            phase = workload.phases[phase_index]
             outcome = self._lab.run(phase_index, Arming(boot=self._boot))
-            self._expect(workload, phase_index, outcome, verdict)
-            if phase_index == first_phase:
-                expected = self._lab.expectation(phase_index)
-                left = len(expected.items) - len(expected.failed) - promised
-                if outcome.executed > left:
-                    told = f"P9 {promised} items had been reported as done, {outcome.executed} were run again"
-                    verdict.violations.append(told)
+            self._expect(workload, phase_index, outcome, verdict, had_fault=had_fault)
+            expected = self._lab.expectation(phase_index)
+            most = len(expected.items) - len(expected.failed) - promised
+            if phase.executed_max is not None:
+                most = min(most, phase.executed_max)
+            if outcome.executed > most:
+                told = f"P9 {promised} items had been reported as done, {outcome.executed} were run again"
+                verdict.violations.append(f"phase {phase_index}: {told}")
+            promised = 0 if phase.exit_code == 0 else outcome.done
 
-    def _expect(self, workload: Workload, phase_index: int, outcome: Outcome, verdict: Verdict) -> None:
+    def _expect(
+        self, workload: Workload, phase_index: int, outcome: Outcome, verdict: Verdict, *, had_fault: bool = False
+    ) -> None:
         """A run that nothing happened to must end as its phase says."""
         wanted = workload.phases[phase_index].exit_code
         if outcome.exit_code != wanted:
             verdict.violations.append(f"phase {phase_index}: {outcome.describe()}, expected exit {wanted}")
             return
         found = self._lab.finished(phase_index)
+        if had_fault:  # a database that could not be closed keeps its log until it is opened again
+            found = [one for one in found if not re.fullmatch(r"leftover .*\.db-(wal|shm)", one)]
         verdict.is_silent = verdict.is_silent or bool(found)
         verdict.violations += [f"phase {phase_index}: {one}" for one in found]
 

@@ -29,7 +29,7 @@ def finished(tmp_path):
         items=ITEMS,
         rows={"/d/a": ("a,1",), "/d/b": ("b,2",), "/d/e": ("e,5",)},
         failed=frozenset({"/d/c"}),
-        shortfalls=((frozenset({"/d/e", "/d/f"}), 1),),
+        short=frozenset({"/d/f"}),
         header="item,n",
         output=tmp_path / "out.csv",
         reference=content,
@@ -77,7 +77,15 @@ def test_lines_in_another_order_are_right_when_no_order_was_asked_for(finished):
         ([{"item": "/d/c"}, {"item": "/d/c"}], "I1 c: rows [], entries in the failed list 2"),
         ([], "I1 c: rows [], entries in the failed list 0"),
         ([{"item": "/d/a"}, {"item": "/d/c"}], "I1 a: rows [1], entries in the failed list 1"),
-        ([{"item": "/d/c"}], "I1 the shortfalls are [], expected [(frozenset({"),
+        ([{"item": "/d/c"}], "I1 f is a candidate of 0 shortfalls"),
+        (
+            [{"item": "/d/c"}, {"candidates": ["/d/e", "/d/f"], "missing_count": 2}],
+            "I1 a shortfall has missing_count=2",
+        ),
+        (
+            [{"item": "/d/c"}, *[{"candidates": ["/d/f"], "missing_count": 1}] * 2],
+            "I1 f is a candidate of 2 shortfalls",
+        ),
     ],
 )
 def test_a_failed_list_that_does_not_agree_is_seen(finished, entries, complaint):
@@ -127,7 +135,7 @@ def test_an_expectation_comes_from_json_too(finished, tmp_path, capsys):
         "items": ITEMS,
         "rows": {"/d/a": ["a,1"], "/d/b": ["b,2"], "/d/e": ["e,5"]},
         "failed": ["/d/c"],
-        "shortfalls": [[["/d/e", "/d/f"], 1]],
+        "short": ["/d/f"],
         "header": "item,n",
         "output": str(finished.output),
         "reference": str(tmp_path.parent / "reference"),

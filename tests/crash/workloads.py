@@ -31,6 +31,8 @@ class Phase:
     """No item fails any more."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of the run: fields of ``RunOptions``."""
+    executed_max: int | None = None
+    """For how many items ``run()`` may succeed in this phase; None: for all that the phases before did not do."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,13 @@ class Workload:
     def fails(self, index: int, phase: Phase) -> bool:
         return not phase.healed and (index in self.poison or index in self.killers)
 
+    def is_short(self, index: int, phase: Phase) -> bool:
+        return not phase.healed and index in self.short
+
     def rows(self, start: int, count: int, phase: Phase) -> list[str]:
         """What ``run()`` returns for these items."""
-        return [self.row(index, phase.version) for index in range(start, start + count) if index not in self.short]
+        indices = range(start, start + count)
+        return [self.row(index, phase.version) for index in indices if not self.is_short(index, phase)]
 
     def workflow_text(self, phase: Phase) -> str:
         """The workflow file; the items lie in ``../items``, the script is ``../score.py``."""
@@ -123,10 +129,11 @@ class Workload:
         flow = base / "flow"
         names = [str(base / "items" / self.item(index)) for index in range(self.item_count)]
         failed = {index for index in range(self.item_count) if self.fails(index, phase)}
-        kept = [index for index in range(self.item_count) if index not in failed | self.short]
+        short = {index for index in range(self.item_count) if self.is_short(index, phase)}
+        kept = [index for index in range(self.item_count) if index not in failed | short]
         rows: dict[str, tuple[str, ...]] = {names[index]: (self.row(index, phase.version),) for index in kept}
         if self.items == "any":
-            rows |= {names[index]: () for index in self.short}
+            rows |= {names[index]: () for index in short}
         lines = [self.columns] * bool(self.columns) + [row for index in kept for row in rows[names[index]]]
         state = flow / ".batchflow" / "workflow" / "steps" / STEP
         output = None if self.output is None else flow / self.output
@@ -134,7 +141,7 @@ class Workload:
             items=tuple(names),
             rows=rows,
             failed=frozenset(names[index] for index in failed),
-            shortfalls=self._shortfalls(names),
+            short=frozenset(names[index] for index in short if self.items != "any"),
             header=self.columns,
             order=self.order,
             output=output,
@@ -143,17 +150,6 @@ class Workload:
             failed_list=state / "failed.jsonl",
             receipt=state / "receipt.json",
             folders=self._folders(flow, state),
-        )
-
-    def _shortfalls(self, names: list[str]) -> tuple[tuple[frozenset[str], int], ...]:
-        if self.items == "any":
-            return ()
-        size = self.mini_batch_size
-        batches = [range(start, min(start + size, self.item_count)) for start in range(0, self.item_count, size)]
-        return tuple(
-            (frozenset(names[index] for index in batch), len(self.short & set(batch)))
-            for batch in batches
-            if self.short & set(batch)
         )
 
     def _previous(self, phase_index: int, base: Path) -> bytes | None:
@@ -176,13 +172,36 @@ class Workload:
         return folders
 
 
-_SLOW_FIRST = {0: 6, 24: 5}
+_SLOW = {0: 6, 24: 5}
 """The first mini-batch and one in the middle keep those behind them waiting."""
+_TOLERANT = {"error_threshold": -1}
+_SPILLS: dict[str, Any] = {"dawdling": _SLOW, "window_size": 600}
 
 WORKLOADS = {
     one.name: one
     for one in (
         Workload("text", dawdling={0: 2}),
-        Workload("text-spill", dawdling=_SLOW_FIRST, window_size=600),
+        Workload("text-spill", **_SPILLS),
+        Workload("csv-spill", format="csv", workers=3, **_SPILLS),
+        Workload("jsonl-completion", format="jsonl", order="completion", dawdling=_SLOW),
+        Workload("failures", format="csv", poison=frozenset({5, 30}), short=frozenset({13, 14, 41}), keys=_TOLERANT),
+        Workload("deaths", killers=frozenset({17}), keys=_TOLERANT),
+        Workload("any", items="any", short=frozenset({1, 8, 9, 10, 11, 30}), **_SPILLS),
+        Workload("summary", format=None, dawdling=_SLOW),
+        Workload("process", keys={"durability": "process"}, **_SPILLS),
+        Workload("again", phases=(Phase(), Phase(version=2)), item_count=16),
+        Workload("folder", in_folder=True, phases=(Phase(), Phase(version=2)), item_count=16),
+        Workload(
+            "threshold",
+            poison=frozenset({9, 20}),
+            phases=(Phase({"error_threshold": 0}, exit_code=1), Phase({"error_threshold": 2})),
+        ),
+        Workload(
+            "retry",
+            poison=frozenset({5, 30}),
+            short=frozenset({13}),
+            keys=_TOLERANT,
+            phases=(Phase(), Phase(healed=True, options={"retry": True}, executed_max=6)),
+        ),
     )
 }
