@@ -226,20 +226,20 @@ class Plan:
         for part in parts:
             heapq.heappush(self._ready, (index, part.start, part.item_count, part.attempt, True))
 
-    def finish_isolation(self, mini_batch_index: int, *, discard: bool = False) -> bool:
-        """What was saved of it waits, as one mini-batch, to be committed from now on; False if nothing was.
+    def finish_isolation(self, mini_batch_index: int, *, spoilt_count: int = 0) -> bool:
+        """What was saved of it waits, as one mini-batch, to be committed from now on; False if there is nothing.
 
-        ``discard``: it cannot be committed, so its items have failed after all.
+        ``spoilt_count``: saved items that cannot be committed, and so have failed after all.
         """
         isolation = self._isolations.pop(mini_batch_index)
         if not isolation.is_over:
             raise ValueError(f"parts of mini-batch {mini_batch_index} are not decided yet")
-        if isolation.saved_count and not discard:
+        self.failed_item_count += spoilt_count
+        self.failed_mini_batch_count += spoilt_count > 0 and not isolation.has_failures
+        if isolation.saved_count > spoilt_count:
             self.in_flight_count += 1
             return True
         self.lost_count += 1
-        self.failed_item_count += isolation.saved_count
-        self.failed_mini_batch_count += not isolation.has_failures
         return False
 
     def stop_isolation(self, mini_batch_index: int) -> None:

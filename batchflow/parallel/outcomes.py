@@ -203,12 +203,16 @@ class Outcomes:
         while any(self._decide(one) for one in list(self._undecided)):  # one may be what others wait for
             pass
 
-    def stop_isolating(self) -> None:
-        """The step ends early: hand over what has been saved so far, for the last commit."""
+    def hand_over(self) -> None:
+        """The step ends early: have all that succeeded committed, also what isolation has saved so far.
+
+        What is left is for another run; this one can only commit from now on.
+        """
         for index in self._pieces.mini_batches:
             attempt, pieces = self._pieces.take(index)
             self._plan.stop_isolation(index)
             self._put(index, attempt, pieces)
+        self.spill()
 
     def _decide(self, undecided: Undecided) -> bool:
         part, piece = undecided.part, undecided.piece
@@ -245,11 +249,11 @@ class Outcomes:
         known = self._gather.columns
         # Results that need not wait for their turn may have named the columns since these were judged.
         late = [piece for piece in pieces if piece.names_columns and known and piece.columns != known]
-        if not self._plan.finish_isolation(index, discard=bool(late)):
-            for piece in pieces:
-                part = Dispatch(index, attempt, piece.start, piece.item_count, is_part=True)
-                self._lose(Lost(part, self._column_failure(part, late[0].columns)))
-            pieces = []
+        for piece in late:
+            part = Dispatch(index, attempt, piece.start, piece.item_count, is_part=True)
+            self._lose(Lost(part, self._column_failure(part, piece.columns)))
+            pieces.remove(piece)
+        self._plan.finish_isolation(index, spoilt_count=sum(piece.item_count for piece in late))
         return self._put(index, attempt, pieces)
 
 

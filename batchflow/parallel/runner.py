@@ -280,13 +280,11 @@ class _ParallelRun:
                 if isinstance(event, WorkerDied):
                     self._take_death(event, pool)
             self._collect(pool)
-        self._outcomes.stop_isolating()
-        self._gather.spill()
-        self._collect(pool)
+        self._outcomes.hand_over()
+        self._commit(at_once=True)
 
     def _abort(self, pool: WorkerPool, reason: str) -> NoReturn:
         self._drain(pool)
-        self._commit(at_once=True)
         raise RunAbortedError(
             messages.aborted(
                 reason,
@@ -335,6 +333,7 @@ class _ParallelRun:
     def save(self) -> None:
         """The step ends with an error: keep what has been done, as far as that is possible."""
         with contextlib.suppress(Exception):  # the error itself is the one to tell
+            self._outcomes.hand_over()
             self._commit(at_once=True)
             if self._books is not None and self._books.state.item_count:
                 self._books.write_failed(self._listing)

@@ -128,10 +128,23 @@ def test_saved_items_that_cannot_be_committed_have_failed() -> None:
         assert part is not None
         plan.part_succeeded(part)
     assert (plan.is_isolated(0), plan.done, plan.failed_mini_batch_count) == (True, False, 0)
-    assert not plan.finish_isolation(0, discard=True)
+    assert not plan.finish_isolation(0, spoilt_count=2)
     assert (plan.failed_item_count, plan.failed_mini_batch_count, plan.lost_count) == (2, 1, 1)
     assert plan.done
     assert plan.in_flight_count == 0
+
+
+def test_some_of_what_was_saved_may_be_spoilt() -> None:
+    plan = Plan(MiniBatches.of([(0, 2)], 2), Policy(attempts_max=1, failed_items_limit=None))
+    plan.failed(failure(fresh(plan, 1)[0]))
+    for _ in range(2):
+        part = plan.take_ready()
+        assert part is not None
+        plan.part_succeeded(part)
+    assert plan.finish_isolation(0, spoilt_count=1)
+    plan.succeeded(1, 1)
+    assert (plan.succeeded_item_count, plan.failed_item_count, plan.failed_mini_batch_count) == (1, 1, 1)
+    assert plan.done
 
 
 def test_what_was_saved_when_the_step_ends_early_is_committed() -> None:
