@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from batchflow.control import StopRequest
     from batchflow.model import Event
     from batchflow.runner.values import RunOptions, RunRecord, StepRecord, WorkflowPlan
+    from batchflow.runner.verify import StepReport
     from batchflow.workflow.values import Workflow
 
 
@@ -28,6 +29,8 @@ class Backend(Protocol):
     ) -> RunRecord: ...
 
     def status(self, workflow: Workflow) -> Mapping[str, StepRecord]: ...
+
+    def verify(self, workflow: Workflow, steps: tuple[str, ...]) -> Mapping[str, StepReport]: ...
 
     def schema(self) -> Mapping[str, Any]: ...
 
@@ -65,6 +68,11 @@ class Rooms:
         from batchflow.runner import last_status
 
         return last_status(workflow)
+
+    def verify(self, workflow: Workflow, steps: tuple[str, ...]) -> Mapping[str, StepReport]:
+        from batchflow.runner import verify_workflow
+
+        return verify_workflow(workflow, steps)
 
     def schema(self) -> Mapping[str, Any]:
         from batchflow.workflow import json_schema

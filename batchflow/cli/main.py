@@ -113,6 +113,10 @@ def _verb(arguments: Arguments, backend: Backend | None, command: str) -> int:
         if arguments.dry_run:
             return run.plan(arguments, rooms)
         return run.run(arguments, rooms, command, typed_command(retry_words(arguments)))
+    if arguments.verb == "verify":
+        from batchflow.cli.verify import verify
+
+        return verify(arguments, rooms)
     verbs = {
         "check": look.check,
         "list": look.list_steps,

@@ -192,12 +192,12 @@ def step_json(step: StepRecord) -> dict[str, Any]:
         "receipt": None if step.receipt is None else step.receipt.as_dict(),
         "error": step.error,
         "hint": step.hint,
-        "committed": None if step.committed is None else _committed_json(step.committed),
+        "committed": None if step.committed is None else committed_json(step.committed),
         "note": step.note,
     }
 
 
-def _committed_json(committed: Committed) -> dict[str, Any]:
+def committed_json(committed: Committed) -> dict[str, Any]:
     return {
         "item_count": committed.item_count,
         "succeeded": committed.succeeded,

@@ -173,6 +173,10 @@ class Journal:
         """None in a journal that nothing was begun in."""
         return self._state
 
+    def check_pages(self) -> None:
+        """Raise ``JournalError`` unless the file is sound page for page; ``open_for_run`` has seen to it."""
+        self._database.check_pages()
+
     def check(self) -> None:
         """Raise ``JournalError`` unless the tables agree with the state: every item at most once, every sum right."""
         state = self._begun()

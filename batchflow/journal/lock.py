@@ -64,6 +64,9 @@ class WorkflowLock:
     def release(self) -> None:
         """Give the lock back; without effect if it is not held."""
         if self._descriptor is not None:
+            # A process that lives on after its run, a notebook, must not be taken for a run that goes on.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
             # Unlock explicitly: a process forked meanwhile shares the lock through its copy of the descriptor.
             with contextlib.suppress(OSError):
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)

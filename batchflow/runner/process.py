@@ -14,7 +14,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +21,10 @@ from pathlib import Path
 from batchflow.control import StopLevel, StopRequest
 from batchflow.errors import InternalError, ResourceError
 from batchflow.journal.state_folder import open_private_file
+from batchflow.pool.session import kill_session
 from batchflow.worker import guard
 
 _STOP_LOOK_MS = 100
-_LOOK_AGAIN_S = 0.01
-_LOOKS_MAX = 500
 _TAIL_SIZE = 64 * 1024
 TAIL_LINE_COUNT = 20
 _LINE_LENGTH_MAX = 500
@@ -90,7 +88,7 @@ def run_command(
             text, stopped = _wait(process, status_in, stop)
             if b"status" not in text:
                 # The guard was killed: its command dies with it, what the command started is ours to end.
-                _kill_session(process.pid)
+                kill_session(process.pid)
     finally:
         os.close(status_in)
     return _read_status(text, stopped)
@@ -136,41 +134,6 @@ def _read_status(text: bytes, stopped: bool) -> CommandEnd:
     if os.WIFSIGNALED(status):
         return CommandEnd(os.WTERMSIG(status), None, stopped)
     return CommandEnd(None, os.WEXITSTATUS(status), stopped)
-
-
-def _kill_session(session: int) -> None:
-    """Kill the processes of the session that our child ``session`` leads.
-
-    The child must not have been collected: until then its number is nobody else's, and who has it is a descendant.
-    Gives up on what does not die: it is another user's by now, or the kernel holds it.
-    """
-    for _ in range(_LOOKS_MAX):
-        members = [pid for pid in _processes() if pid != session and _session_of(pid) == session]
-        if not members:
-            return
-        for pid in members:
-            with contextlib.suppress(OSError):
-                process = os.pidfd_open(pid)
-                try:
-                    # Asked again, now that the process can no longer be taken for another.
-                    if _session_of(pid) == session:
-                        signal.pidfd_send_signal(process, signal.SIGKILL)
-                finally:
-                    os.close(process)
-        time.sleep(_LOOK_AGAIN_S)
-
-
-def _processes() -> list[int]:
-    return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
-
-
-def _session_of(pid: int) -> int | None:
-    """The session of a process that runs; None if it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[3])
 
 
 def _interpreter() -> str:

@@ -60,14 +60,15 @@ class Pasts:
         past = self.of(step)
         return past.committed if isinstance(past, Past) and not past.is_over else None
 
-    def failed_count(self, step: Step) -> int:
-        """The items that failed in the last run of the step, or are missing in what it returned."""
+    def left_over(self, step: Step) -> tuple[int, int]:
+        """How many items failed in the last run of the step, and to how many it did not come."""
         past = self.of(step)
-        return past.committed.failed if isinstance(past, Past) else 0
+        return (past.committed.failed, past.committed.to_do) if isinstance(past, Past) else (0, 0)
 
 
-def retry_reason(failed_count: int) -> Reason:
-    return Reason("retry", "", None, count(failed_count, "failed item"))
+def retry_reason(failed_count: int, missing_count: int) -> Reason:
+    kinds = [(failed_count, "failed item"), (missing_count, "missing item")]
+    return Reason("retry", "", None, ", ".join(count(number, kind) for number, kind in kinds if number))
 
 
 def for_one_step(options: RunOptions, reasons: tuple[Reason, ...]) -> RunOptions:

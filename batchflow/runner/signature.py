@@ -108,7 +108,7 @@ class Observer:
         found = {name: self.look_at(output.path) for name, output in outputs.items()}
         for name, state in found.items():
             if state["kind"] == "file" and state["size"] <= _CONTENT_SIZE_MAX:
-                state["content"] = _content(outputs[name].path)
+                state["content"] = content_of(outputs[name].path)
         return found
 
     def look_at_outputs(self, outputs: Mapping[str, Output], kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Observer:
             state, old = self.look_at(output.path), kept.get(name)
             if old is not None and state["kind"] == old["kind"] == "file" and state["size"] == old["size"]:
                 same_time = state["mtime_ns"] == old["mtime_ns"]
-                if same_time or (old.get("content") and old["content"] == _content(output.path)):
+                if same_time or (old.get("content") and old["content"] == content_of(output.path)):
                     state = dict(old)
             found[name] = state
         return found
@@ -284,7 +284,7 @@ def _readable(command: str | tuple[str, ...]) -> str | tuple[str, ...]:
     return readable(command) if isinstance(command, str) else tuple(readable(word) for word in command)
 
 
-def _content(path: Path) -> str | None:
+def content_of(path: Path) -> str | None:
     """A digest of the file's bytes; None if it cannot be read."""
     digest = hashlib.blake2b(digest_size=16)
     try:

@@ -1,0 +1,98 @@
+"""The verb ``verify``: what was found, one line for each step, and one for each problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchflow.cli.arguments import Arguments
+from batchflow.cli.backend import Backend
+from batchflow.cli.look import load
+from batchflow.cli.plans import JSON_VERSION, committed_json
+from batchflow.cli.streams import write_data, write_json
+from batchflow.cli.text import short_path, size
+from batchflow.errors import RefusedError
+from batchflow.text import count, safe_text
+
+if TYPE_CHECKING:
+    from batchflow.output.audit import Problem
+    from batchflow.runner.verify import StepReport
+
+
+def verify(arguments: Arguments, backend: Backend) -> int:
+    workflow = load(arguments, backend)
+    reports = backend.verify(workflow, arguments.targets)
+    if arguments.json:
+        write_json(verify_json(workflow.path, reports))
+    else:
+        write_data("\n".join(verify_lines(reports, Path.cwd())))
+    return RefusedError.exit_code if any(one.problems for one in reports.values()) else 0
+
+
+def verify_lines(reports: Mapping[str, StepReport], folder: Path) -> list[str]:
+    """What was checked of each step, with its problems; the last line says what it comes to."""
+    lines: list[str] = []
+    for name, report in reports.items():
+        found = count(len(report.problems), "problem") if report.problems else "ok"
+        lines.append(f"{safe_text(name)}: {_checked(report)}{'' if report.status == 'nothing' else f', {found}'}")
+        lines += [f"  {safe_text(one.describe(short_path(one.path, folder)))}" for one in report.problems]
+    total = sum(len(one.problems) for one in reports.values())
+    if not total:
+        return [*lines, "everything is as it was written"]
+    first = next(name for name, one in reports.items() if one.problems)
+    return [
+        *lines,
+        f"{count(total, 'problem')} found, nothing was changed; to make a step anew: "
+        f"batchflow run {safe_text(first)} -f --restart",
+    ]
+
+
+def _checked(report: StepReport) -> str:
+    if report.status == "nothing":
+        return "nothing to verify, it has not succeeded yet"
+    if report.committed is None:
+        return f"{count(report.output_count, 'output')} as recorded"
+    committed = report.committed
+    left = f", {committed.to_do:,} to do" if report.status == "unfinished" else ""
+    items = (
+        f"{committed.done:,} of {count(committed.item_count, 'item')}" if left else count(committed.item_count, "item")
+    )
+    good, rows = f"{committed.succeeded:,} succeeded", ""
+    if report.row_count is not None:
+        same = report.row_count == committed.succeeded
+        good = count(report.row_count, "row") if same else good
+        rows = f"{'' if same else ', ' + count(report.row_count, 'row')}, {size(report.size)}, {report.checksum}"
+    start = "unfinished: " if report.status == "unfinished" else ""
+    return f"{start}{items} = {good} + {committed.failed:,} failed{left}{rows}"
+
+
+def verify_json(path: Path, reports: Mapping[str, StepReport]) -> dict[str, Any]:
+    return {
+        "version": JSON_VERSION,
+        "workflow": str(path),
+        "ok": not any(one.problems for one in reports.values()),
+        "steps": {name: _report_json(one) for name, one in reports.items()},
+    }
+
+
+def _report_json(report: StepReport) -> dict[str, Any]:
+    return {
+        "status": report.status,
+        "committed": None if report.committed is None else committed_json(report.committed),
+        "row_count": report.row_count,
+        "size": report.size,
+        "checksum": report.checksum,
+        "output_count": report.output_count,
+        "problems": [_problem_json(one) for one in report.problems],
+    }
+
+
+def _problem_json(problem: Problem) -> dict[str, Any]:
+    return {
+        "path": str(problem.path),
+        "offset": problem.offset,
+        "message": problem.message,
+        "expected": problem.expected,
+        "found": problem.found,
+    }

@@ -1,0 +1,194 @@
+"""Outputs against what is recorded of them: reads block by block, changes nothing, finds, repairs nothing.
+
+Invariant: what is found is told with its file, and its place in it where there is one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from batchflow._core import Extent, crc32c
+from batchflow.model import FailureEntry
+
+_BLOCK = 1 << 20
+_SHOWN = 120
+PROBLEMS_MAX = 20
+"""Of one file; damage seldom comes alone."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not as it was written; ``offset`` in bytes from the beginning of the file."""
+
+    path: Path
+    message: str
+    offset: int | None = None
+    expected: str = ""
+    found: str = ""
+
+    def describe(self, path: str) -> str:
+        """One line; ``path`` is how the file is shown."""
+        place = "" if self.offset is None else f", offset={self.offset}"
+        values = f", expected={self.expected}, found={self.found}" if self.expected or self.found else ""
+        return f"{path}{place}: {self.message}{values}"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is recorded of a file of rows."""
+
+    path: Path
+    size: int
+    checksum: int
+    """CRC-32C of the first ``size`` bytes."""
+    header: bytes = b""
+    may_be_longer: bool = False
+    """What lies behind is garbage that the next run cuts off."""
+
+
+def checksum_text(checksum: int) -> str:
+    return f"crc32c:{checksum:08x}"
+
+
+def check_rows(rows: Rows, extents: Iterable[Extent]) -> list[Problem]:
+    """The file against its extents, which come by offset: they tile it, and each has its checksum."""
+    if (odd := no_file(rows.path)) is not None:
+        return [odd]
+    try:
+        with rows.path.open("rb", buffering=_BLOCK) as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            found = list(_size_problems(rows, size))
+            problems = _extent_problems(rows, file, extents)
+            with contextlib.suppress(StopIteration):
+                while len(found) < PROBLEMS_MAX:
+                    found.append(next(problems))
+            return found
+    except OSError as error:
+        return [unreadable(rows.path, error)]
+
+
+def no_file(path: Path) -> Problem | None:
+    """What is wrong with ``path`` if it is no file that can be read: a pipe would be waited for."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return Problem(path, "it is missing")
+    except OSError as error:
+        return unreadable(path, error)
+    return None if stat.S_ISREG(mode) else Problem(path, "it is no file")
+
+
+def unreadable(path: Path, error: OSError) -> Problem:
+    return Problem(path, f"cannot be read: {error.strerror}")
+
+
+def _size_problems(rows: Rows, size: int) -> Iterator[Problem]:
+    if size < rows.size or (size > rows.size and not rows.may_be_longer):
+        message = "it is shorter than what was written" if size < rows.size else "it is longer than what was written"
+        yield Problem(rows.path, message, min(size, rows.size), f"{rows.size} bytes", f"{size} bytes")
+
+
+def _extent_problems(rows: Rows, file: BinaryIO, extents: Iterable[Extent]) -> Iterator[Problem]:
+    header = file.read(len(rows.header))
+    if header != rows.header:
+        yield Problem(rows.path, "the header is another one", 0, repr(rows.header), repr(header))
+    position, whole, tiles = len(rows.header), crc32c(header), True
+    for extent in extents:
+        if extent.offset != position:
+            tiles = False
+            message = "bytes belong to no item" if extent.offset > position else "bytes belong to two items"
+            yield Problem(rows.path, message, min(position, extent.offset), str(position), str(extent.offset))
+            file.seek(extent.offset)
+        checksum, whole = _read_checksum(file, extent.size, whole)
+        if checksum != extent.checksum:
+            what = f"the rows of items {extent.first_item} to {extent.first_item + extent.item_count - 1} are damaged"
+            yield Problem(rows.path, what, extent.offset, checksum_text(extent.checksum), checksum_text(checksum))
+        position = extent.offset + extent.size
+    if position != rows.size:
+        yield Problem(rows.path, "the items end elsewhere", position, str(rows.size), str(position))
+    elif tiles and whole != rows.checksum:
+        yield Problem(rows.path, "the checksum is wrong", 0, checksum_text(rows.checksum), checksum_text(whole))
+
+
+def check_whole(rows: Rows) -> list[Problem]:
+    """The file against its size and checksum, where nothing more is known of it."""
+    if (odd := no_file(rows.path)) is not None:
+        return [odd]
+    try:
+        with rows.path.open("rb", buffering=0) as file:
+            size, checksum = 0, 0
+            while block := file.read(_BLOCK):
+                size, checksum = size + len(block), crc32c(block, checksum)
+    except OSError as error:
+        return [unreadable(rows.path, error)]
+    found = list(_size_problems(rows, size))
+    if not found and checksum != rows.checksum:
+        found.append(
+            Problem(rows.path, "the checksum is wrong", 0, checksum_text(rows.checksum), checksum_text(checksum))
+        )
+    return found
+
+
+def _read_checksum(file: BinaryIO, size: int, whole: int) -> tuple[int, int]:
+    """Of the next ``size`` bytes, and of everything so far."""
+    checksum = 0
+    while size:
+        block = file.read(min(size, _BLOCK))
+        if not block:
+            break
+        checksum, whole, size = crc32c(block, checksum), crc32c(block, whole), size - len(block)
+    return checksum, whole
+
+
+def check_failed_list(path: Path, failures: Iterable[FailureEntry]) -> list[Problem]:
+    """``failed.jsonl`` against the failures, which come by item; tells the first line that differs."""
+    if (odd := no_file(path)) is not None:
+        return [odd]
+    offset = 0
+    try:
+        with path.open("rb") as file:
+            for line, expected in zip_longest(file, _expected_objects(failures)):
+                if line is None or expected is None or not _is_entry(line, expected):
+                    message = "it is not what the journal lists as failed"
+                    return [Problem(path, message, offset, _shown(expected), _shown(line))]
+                offset += len(line)
+    except OSError as error:
+        return [unreadable(path, error)]
+    return []
+
+
+def _expected_objects(failures: Iterable[FailureEntry]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """How many items each object of the list names, and the object without them."""
+    for failure in failures:
+        entry = {"kind": failure.kind, **failure.entry}
+        if failure.kind == "shortfall":
+            yield failure.item_count, entry
+        else:
+            yield from ((1, entry) for _ in range(failure.item_count))
+
+
+def _is_entry(line: bytes, expected: tuple[int, Mapping[str, Any]]) -> bool:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return False
+    if not isinstance(value, dict) or not line.endswith(b"\n"):
+        return False
+    names = value.pop("candidates", None) if value.get("kind") == "shortfall" else [value.pop("item", None)]
+    is_named = isinstance(names, list) and all(isinstance(one, str) for one in names)
+    return is_named and len(names) == expected[0] and value == expected[1]
+
+
+def _shown(value: bytes | tuple[int, Mapping[str, Any]] | None) -> str:
+    if value is None:
+        return "nothing"
+    text = json.dumps(value[1]) if isinstance(value, tuple) else value.decode("ascii", "replace").rstrip("\n")
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
