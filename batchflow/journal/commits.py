@@ -135,6 +135,7 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._state = self._read_state()
+        self._gaps: list[tuple[int, int]] | None = None
 
     @classmethod
     def open_for_run(cls, folder: Path, *, durability: Literal["full", "process"] = "full") -> Journal:
@@ -183,27 +184,32 @@ class Journal:
         extent_count, *sums = self._database.read(_SUMS)[0]
         if extent_count != state.extent_count or Sums(*sums) != state.sums:
             raise self._database.damaged("the extents do not add up")
-        overlapping = self._database.read(
-            f"SELECT stop FROM (SELECT stop, lead(first_item) OVER (ORDER BY first_item) AS next FROM ({_DONE}))"
-            " WHERE next < stop LIMIT 1"
-        )
-        outside = self._database.read(
-            f"SELECT 1 FROM ({_DONE}) WHERE first_item < 0 OR stop <= first_item OR stop > ?"
-            " OR typeof(stop) != 'integer' LIMIT 1",
-            (state.item_count,),
-        )
-        if overlapping or outside:
-            raise self._database.damaged("an item is in it twice or is none of the input")
+        self._gaps = self._find_gaps()
 
     def gaps(self) -> list[tuple[int, int]]:
-        """The items still to do: ascending, disjoint, half-open ranges."""
-        state = self._begun()
-        rows = self._database.read(
-            "SELECT stop, next FROM (SELECT stop, lead(first_item, 1, ?) OVER (ORDER BY first_item) AS next"
-            f" FROM (SELECT -1 AS first_item, 0 AS stop UNION ALL {_DONE})) WHERE next > stop ORDER BY stop",
-            (state.item_count,),
-        )
-        return [(start, stop) for start, stop in rows]
+        """The items still to do: ascending, disjoint, half-open ranges.
+
+        Raises ``JournalError`` if an item is done twice or is none of the input.
+        """
+        if self._gaps is None:
+            self._gaps = self._find_gaps()
+        return self._gaps
+
+    def _find_gaps(self) -> list[tuple[int, int]]:
+        item_count = self._begun().item_count
+        gaps, end = [], 0
+        try:
+            for first, stop in self._database.iterate(f"{_DONE} ORDER BY first_item"):
+                if first < end or stop <= first or type(stop) is not int:
+                    raise TypeError
+                if first > end:
+                    gaps.append((end, first))
+                end = stop
+            if end > item_count:
+                raise TypeError
+        except TypeError:
+            raise self._database.damaged("an item is in it twice or is none of the input") from None
+        return [*gaps, (end, item_count)] if end < item_count else gaps
 
     def extents(self, *, by: Literal["first_item", "offset"] = "first_item", since_commit: int = 0) -> Iterator[Extent]:
         """The extents with rows in order of items or of bytes, those of commit ``since_commit`` and later."""
@@ -248,7 +254,7 @@ class Journal:
             self._database.execute("DELETE FROM extents")
             self._database.execute("DELETE FROM failures")
             self._put(state)
-        self._state = state
+        self._set(state)
 
     def commit(self, extents: Sequence[Extent], failures: Sequence[FailureEntry], state: State) -> None:
         """Add what was done since the last commit, all or nothing.
@@ -285,13 +291,13 @@ class Journal:
             )
             self._insert_failures(failures)
             self._put(state)
-        self._state = state
+        self._set(state)
 
     def update(self, state: State) -> None:
         """Change nothing but the state."""
         with self._database.transaction():
             self._put(state)
-        self._state = state
+        self._set(state)
 
     def set_ordered(self, state: State) -> None:
         """The output has been copied into input order: its extents lie one behind the other now."""
@@ -305,7 +311,7 @@ class Journal:
             ((offsets,),) = self._database.read(f"SELECT {_OFFSETS} FROM extents")
             state = replace(state, sums=self._begun().sums._replace(offsets=offsets))
             self._put(state)
-        self._state = state
+        self._set(state)
 
     def reopen(self, state: State) -> None:
         """Have everything that failed, and every mini-batch that fell short, done again."""
@@ -329,7 +335,7 @@ class Journal:
             self._database.execute("DELETE FROM extents WHERE missing > 0")
             self._database.execute("DELETE FROM failures")
             self._put(state)
-        self._state = state
+        self._set(state)
 
     def cut(self, state: State) -> None:
         """Forget the extents that end beyond ``state.committed_size``: their bytes were lost with the power."""
@@ -361,7 +367,7 @@ class Journal:
             )
             self._database.execute_many("DELETE FROM extents WHERE first_item = ?", [(one.first_item,) for one in lost])
             self._put(state)
-        self._state = state
+        self._set(state)
 
     def _insert_failures(self, failures: Sequence[FailureEntry]) -> None:
         self._database.execute_many(
@@ -385,6 +391,9 @@ class Journal:
                 check_signature(state.signature)
             check_receipt(state.receipt)
         return state
+
+    def _set(self, state: State) -> None:
+        self._state, self._gaps = state, None
 
     def _begun(self) -> State:
         if self._state is None:
