@@ -13,21 +13,19 @@ import hashlib
 import re
 import shlex
 import sys
-import threading
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from batchflow.journal.records import Digest
+from batchflow.workflow.scripts import syntax_tree
 
 # Part of the cache's key: a digest made by other rules or by another parser is not reused.
 _PYTHON_KIND = f"syntax-1-{sys.version_info.major}.{sys.version_info.minor}"
 _CONTENT_KIND = "content"
 # A file touched so recently may change again within one tick of the file system's clock: not remembered.
 _SETTLED_NS = 2_000_000_000
-_parsing = threading.Lock()
 
 
 class CodeReader:
@@ -179,10 +177,7 @@ def _read_python(path: Path) -> dict[str, Any]:
     """The digest of the syntax tree and the modules imported anywhere in it, as ``[level, dotted name]``."""
     source = path.read_bytes()
     try:
-        # The filters belong to the whole process: at least our own threads must not restore each other's.
-        with _parsing, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
+        tree = syntax_tree(source)
         digest = hashlib.sha256("".join(_dump(tree)).encode(errors="surrogatepass")).hexdigest()[:32]
         imports = sorted({(level, dotted) for level, dotted in _imports(tree)})
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 SCRIPT_SIZE_MAX = 16 * 1024 * 1024
+_parsing = threading.Lock()
 
 
 class ScriptFault(Exception):
@@ -80,11 +83,19 @@ def parse_script(path: Path, what: str) -> ast.Module:
     if len(source) > SCRIPT_SIZE_MAX:
         raise ScriptFault("BF051", f"{what} is larger than {SCRIPT_SIZE_MAX // 1024 // 1024} MiB")
     try:
-        return ast.parse(source, str(path))
+        return syntax_tree(source, str(path))
     except SyntaxError as error:
         raise ScriptFault("BF051", f"{what}, line {error.lineno or 1}: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise ScriptFault("BF051", f"{what} cannot be parsed: {str(error) or type(error).__name__}") from None
+
+
+def syntax_tree(source: bytes, name: str = "<script>") -> ast.Module:
+    """``ast.parse`` that says nothing: a warning of the compiler would show the file's own words on the terminal."""
+    # The filters belong to the whole process: at least our own threads must not restore each other's.
+    with _parsing, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(source, name)
 
 
 def find_definition(tree: ast.Module, name: str) -> ast.stmt | None:
