@@ -265,7 +265,7 @@ static inline void bf_wake_worker(bf_shared *shared) {
  * news.  The driver raises driver_sleeping and fences before it asks, the worker publishes and fences before it looks at
  * driver_sleeping, so one of the two sees the other. */
 static inline int bf_needs_driver(const bf_shared *shared, uint64_t requests_left, uint64_t answers_waiting) {
-    return bf_load32(&shared->urgent) || requests_left <= shared->low_water ||
+    return bf_load32(&shared->urgent) || requests_left <= bf_load_acquire(&shared->low_water) ||
            answers_waiting > shared->completion_size / 2;
 }
 

@@ -283,7 +283,7 @@ cdef class Channel:
 
     def set_low_water(self, uint64_t request_count):
         """The worker shall wake a sleeping driver when no more than so many requests are left to it."""
-        self.channel.shared.low_water = request_count * sizeof(bf_record)
+        bf_store_release(&self.channel.shared.low_water, request_count * sizeof(bf_record))
 
     @property
     def is_drained(self):

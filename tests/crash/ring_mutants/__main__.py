@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -69,19 +70,16 @@ def make_copy(mutant: Mutant) -> Path:
 
 def compile_core(copy: Path) -> None:
     """The extension, unoptimised: what Cython makes of the .pyx is made again only if a .pxi has changed."""
-    package, made = copy / "batchflow", BUILD / "_core.c"
+    package = copy / "batchflow"
     parts = sorted([*package.glob("*.pyx"), *(package / "core").glob("*.pxi")])
-    text = b"".join(path.read_bytes() for path in parts)
-    known = made.with_suffix(".text")
-    if known.exists() and known.read_bytes() == text:
-        shutil.copy2(made, package / "_core.c")
-    else:
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()
+    made = BUILD / f"_core-{digest[:16]}.c"
+    if not made.exists():
         directives = "boundscheck=False,wraparound=False,cdivision=True,freethreading_compatible=True"
         command = [sys.executable, "-m", "cython", "-3", "-X", directives, "batchflow/_core.pyx"]
         subprocess.run(command, cwd=copy, check=True)
-        if copy.name == "none":
-            shutil.copy2(package / "_core.c", made)
-            known.write_bytes(text)
+        shutil.copy2(package / "_core.c", made)
+    shutil.copy2(made, package / "_core.c")
     target = package / f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
     paths = (package, sysconfig.get_path("include"), sysconfig.get_path("platinclude"))
     includes = [f"-I{path}" for path in paths]
@@ -141,6 +139,10 @@ def wakes(copy: Path) -> bool:
     return run_programs(copy, "wakes", ["1", "4000"], [(), programs.PERTURB])
 
 
+def races(copy: Path) -> bool:
+    return run_programs(copy, "wakes", ["1", "1000"], [programs.THREADS])
+
+
 def run_tests(copy: Path, tests: Sequence[str]) -> bool:
     """Do they fail, or hang?  The first batchflow on the path is the copy."""
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
@@ -169,6 +171,7 @@ CHECKS: dict[str, tuple[Callable[[Path], bool], frozenset[str]]] = {
     "fuzz": (fuzz, frozenset({".h"})),
     "memory": (memory, frozenset({".h"})),
     "wakes": (wakes, frozenset({".h"})),
+    "races": (races, frozenset({".h"})),
     "unit": (unit, frozenset({".h", ".pxi", ".py"})),
     "system": (system, frozenset({".pxi", ".py"})),
 }

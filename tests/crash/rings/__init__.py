@@ -4,7 +4,7 @@
 common.h    what the programs share
 kills.c     SIGKILL at random instants of a process that publishes; the driver's side checks what it finds
 fuzz.c      wild and forged bytes in the mapping; nothing false may be believed, nothing outside it touched
-wakes.c     two processes that sleep whenever they may; no wake-up is lost
+wakes.c     two processes that sleep whenever they may, or two threads; no wake-up is lost, nothing races
 memory.c    every allocation fails once
 coverage.py which lines of the rings are reached
 ports.py    the same deaths through ``Channel``, ``Port`` and ``Gather``, as the product uses them

@@ -25,7 +25,9 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--kills", type=int, help="workers in C, half of them with yields")
     parser.add_argument("--ports", type=int, help="workers in Python")
     parser.add_argument("--fuzz", type=int, help="mappings with wild or forged bytes, and allocations that fail")
-    parser.add_argument("--wakes", type=int, help="bursts of requests between sleepers")
+    parser.add_argument(
+        "--wakes", type=int, help="bursts of requests between sleepers, a third of them with a sanitizer of threads"
+    )
     parser.add_argument("--first", type=int, default=0, help="the first life, to replay one")
     parser.add_argument(
         "--again", type=int, default=1, help="so many deaths of each life: the instant is never the same"
@@ -78,8 +80,8 @@ def main() -> int:
         add(programs.run([[program, str(asked.seed), str(asked.first), str(asked.fuzz)]], TIMEOUT_S)[0])
         add(programs.run([[str(programs.build("memory", flags=programs.SANITIZE))]], TIMEOUT_S)[0])
     if asked.wakes:
-        built = [programs.build("wakes"), programs.build("wakes", flags=programs.PERTURB)]
-        words = [str(asked.seed), str(-(-asked.wakes // 2))]
+        built = [programs.build("wakes", flags=flags) for flags in ((), programs.PERTURB, programs.THREADS)]
+        words = [str(asked.seed), str(-(-asked.wakes // 3))]
         add(programs.add_up(programs.run([[str(program), *words] for program in built], TIMEOUT_S)))
     report["elapsed_s"] = round(time.monotonic() - began_s, 1)
     print(json.dumps(report))

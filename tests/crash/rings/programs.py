@@ -16,6 +16,8 @@ CORE = ROOT / "batchflow"
 FLAGS = ("-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Wno-unused-function")
 PERTURB = ("-DBF_PERTURB",)
 """Yields around every atomic access, so that rare interleavings become common."""
+THREADS = ("-O1", "-DTHREADS", "-fsanitize=thread", "-Wno-tsan", "-pthread")
+"""Both sides in one process: ThreadSanitizer sees every access that nothing orders."""
 SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 

@@ -2,6 +2,8 @@
  *
  *     wakes SEED ROUNDS      one line of JSON; exit 1 if anything was violated
  *
+ * With -DTHREADS the two are threads, for ThreadSanitizer.
+ *
  * The driver asks in bursts through rings that are nearly always full or empty, and sleeps as WorkerPool.wait does.  A
  * wake-up that is lost shows as a sleep that nothing ends.
  */
@@ -9,24 +11,32 @@
 #include "common.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/wait.h>
 
 #define PATIENCE_MS 5000
 
-static void work(bf_shared *shared, const script *told, int event_fd) {
+typedef struct {
+    bf_shared *shared;
+    script told;
+    int event_fd;
+} post;
+
+static void *work(void *words) {
+    const post *own = words;
+    const script *told = &own->told;
     bf_port port;
     bf_record request;
     uint8_t *bytes = malloc(told->frame * 4 + 4096);
-    bf_port_open(&port, shared, event_fd);
-    for (;;) {
-        int kind;
+    bf_port_open(&port, own->shared, own->event_fd);
+    for (int kind = BF_REQUEST_RUN; kind == BF_REQUEST_RUN;) {
         port.inbox.used = 0;
         while ((kind = bf_take_request(&port, &request)) == BF_EMPTY)
             bf_port_sleep(&port, NULL);
         if (kind != BF_REQUEST_RUN)
-            _exit(kind != BF_REQUEST_STOP);
+            break;
         fill(told, request.index, bytes);
         bf_outgoing answer = {.bytes = bytes, .left = size_of(told, request.index)};
         answer.record.kind = fails(told, request.index) ? BF_FAILURE : BF_RESULT;
@@ -35,6 +45,9 @@ static void work(bf_shared *shared, const script *told, int event_fd) {
         while (!bf_send(&port, &answer))
             bf_port_sleep(&port, &answer);
     }
+    free(bytes);
+    bf_buffer_free(&port.inbox);
+    return NULL;
 }
 
 /* Ask `count` times, then see all of it answered, asleep as often as the worker allows. */
@@ -51,10 +64,10 @@ static int burst(bf_channel *channel, const script *told, uint64_t *index, uint6
         }
         bf_publish(&channel->request);
         bf_wake_worker(channel->shared);
-        channel->shared->low_water = asked == count ? 0 : below(8) * sizeof(bf_record);
+        bf_store_release(&channel->shared->low_water, asked == count ? 0 : below(8) * sizeof(bf_record));
         struct pollfd news = {event_fd, POLLIN, 0};
         uint64_t number;
-        if (poll(&news, 1, bf_go_to_sleep(channel, 0) ? PATIENCE_MS : 0) == 0 && channel->shared->driver_sleeping) {
+        if (poll(&news, 1, bf_go_to_sleep(channel, 0) ? PATIENCE_MS : 0) == 0 && bf_load32(&channel->shared->driver_sleeping)) {
             violated("nobody woke the driver, answered %llu of %llu", (unsigned long long)answered,
                      (unsigned long long)count);
             return 0;
@@ -91,15 +104,32 @@ int main(int count, char **words) {
     bf_channel channel = {.shared = shared, .max_result_size = 1 << 20};
     bf_ring_open(&channel.request, shared, 0);
     bf_ring_open(&channel.completion, shared, 1);
-    script told = {.seed = draw(), .frame = bf_frame_size(&channel.completion), .shape = 2};
-    int event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), status = 0;
-    pid_t pid = fork();
-    if (pid == 0)
-        work(shared, &told, event_fd);
-    for (round = 0; round < rounds && burst(&channel, &told, &index, 1 + below(120), event_fd); round++) {
+    post own = {shared, {.seed = draw(), .frame = bf_frame_size(&channel.completion), .shape = 2},
+                eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+#ifdef THREADS
+    pthread_t worker;
+    if (pthread_create(&worker, NULL, work, &own) != 0)
+        return 3;
+#else
+    pid_t worker = fork();
+    if (worker == 0) {
+        work(&own);
+        _exit(0);
     }
-    kill(pid, SIGKILL);
-    waitpid(pid, &status, 0);
+#endif
+    for (round = 0; round < rounds && burst(&channel, &own.told, &index, 1 + below(120), own.event_fd); round++) {
+    }
+#ifdef THREADS
+    bf_record stop = {.kind = BF_REQUEST_STOP};
+    bf_try_write(&channel.request, &stop, "");
+    bf_publish(&channel.request);
+    bf_wake_worker(shared);
+    if (!violations)
+        pthread_join(worker, NULL);
+#else
+    kill(worker, SIGKILL);
+    waitpid(worker, NULL, 0);
+#endif
     printf("{\"bursts\": %llu, \"answers\": %llu, \"violations\": %llu, \"elapsed_s\": %.2f}\n",
            (unsigned long long)round, (unsigned long long)index, (unsigned long long)violations,
            (double)(bf_now_ns() - began) / 1e9);
