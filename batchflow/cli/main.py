@@ -65,7 +65,7 @@ def _main(words: list[str], backend: Backend | None) -> int:
     except ChangedStepError as error:
         problem, code = error, error.exit_code
         keep, drop = (typed_command(["run", flag, *words[1:]]) for flag in ("--accept-changes", "--restart"))
-        lines = [*error_lines(error), *answer_lines(keep, drop)]
+        lines = [*error_lines(ChangedStepError(error.message)), *answer_lines(keep, drop)]
     except BatchflowError as error:
         problem, code = error, error.exit_code
         # Nothing continues after a mistake in the command line or the file: it has to be corrected first.

@@ -100,7 +100,7 @@ def decide(
             if past.state.work_s >= WORK_AT_STAKE_S:
                 raise _refusal(step, past, changes)
             return Resumption(notices=_anew(past, said))
-        done = past.committed.done
+        done = past.committed.succeeded if options.retry else past.committed.done
         kept = (f"{count(done, 'item')} of before the change {'is' if done == 1 else 'are'} kept ({said})",)
     return _go_on(step, past, options, kept)
 
@@ -118,7 +118,7 @@ def _go_on(step: Step, past: Past, options: RunOptions, notices: tuple[str, ...]
     reopens = bool(failed) and (options.retry or bool(judge(_as_receipt(past.state), step)))
     if not past.is_over and past.committed.done:
         notices += (f"goes on: {past.committed.describe()}",)
-    if reopens:
+    if reopens and not options.retry:
         notices += (f"{count(failed, 'item')} that failed before {'is' if failed == 1 else 'are'} tried again",)
     return Resumption(resumes=True, reopens=reopens, notices=notices)
 
@@ -134,7 +134,8 @@ def _other_work(step: Step, old: Mapping[str, Any], new: Mapping[str, Any]) -> s
         return f"input {over} is another one"
     was, now = old["inputs"].get(over), new["inputs"].get(over)
     if was != now:
-        many = "" if not was or not now else f", {was.get('count', 1):,} → {now.get('count', 1):,} files"
+        counts = [one.get("count", 1) if one else 0 for one in (was, now)]
+        many = "" if counts[0] == counts[1] else f", {counts[0]:,} → {counts[1]:,} files"
         return f"files of input {over} were added, removed or changed{many}"
     if _outputs(before) != _outputs(after):
         return "the outputs are declared otherwise"
@@ -156,7 +157,8 @@ def _changes(step: Step, workflow: Workflow, old: Mapping[str, Any], new: Mappin
 def _refusal(step: Step, past: Past, changes: list[Reason]) -> ChangedStepError:
     lines = "".join(f"\n  {one.describe()}" for one in changes)
     return ChangedStepError(
-        f"step {step.name} was interrupted with {past.committed.amount()} done, and has changed since:{lines}",
+        f"step {step.name} was interrupted when {past.committed.share} were done ({past.committed.work}),"
+        f" and has changed since:{lines}",
         hint="--accept-changes keeps what is done and goes on with the step as it is now, --restart drops it",
     )
 

@@ -123,14 +123,20 @@ class Committed:
         are = "is" if self.done == 1 else "are"
         failed = f", {self.failed:,} of them failed" if self.failed else ""
         left = f", {self.to_do:,} to do" if self.to_do else ""
-        return f"{self.done:,} of {count(self.item_count, 'item')} {are} done{failed} ({self._work}){left}"
+        return f"{self.share} {are} done{failed} ({self.work}){left}"
 
     def amount(self) -> str:
         """``4,200 of 10,000 items (12 min of work)``."""
-        return f"{self.done:,} of {count(self.item_count, 'item')} ({self._work})"
+        return f"{self.share} ({self.work})"
 
     @property
-    def _work(self) -> str:
+    def share(self) -> str:
+        """``4,200 of 10,000 items``."""
+        return f"{self.done:,} of {count(self.item_count, 'item')}"
+
+    @property
+    def work(self) -> str:
+        """``12 min of work``."""
         return f"{duration(self.work_s)} of work"
 
 

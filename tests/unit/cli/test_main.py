@@ -173,7 +173,6 @@ def test_a_step_that_has_changed_is_answered_with_one_of_two_commands(
     assert capsys.readouterr().err.splitlines() == [
         "error: step predict has changed:",
         "    code changed score.py",
-        "hint: keep it or drop it",
         "to keep what is done: batchflow run --accept-changes 'my flow.toml' -- -odd",
         "to drop it and begin the step anew: batchflow run --restart 'my flow.toml' -- -odd",
     ]
