@@ -45,6 +45,7 @@ class Search:
         return [(part.start, part.item_count) for part in self.tried]
 
 
+@pytest.mark.fault("C7")
 @pytest.mark.parametrize("attempts", [1, 2])
 @pytest.mark.parametrize("count", range(2, 65))
 def test_one_bad_item_costs_at_most_three_times_its_mini_batch(count: int, attempts: int) -> None:

@@ -27,6 +27,7 @@ def calls(steps: Steps) -> list[tuple[int, list[str]]]:
     return [(int(attempt), names) for attempt, *names in lines]
 
 
+@pytest.mark.fault("A2", "A5", "A6", "A10", "A11", "C2", "C7")
 @pytest.mark.parametrize(
     ("fault", "kind", "signal", "pieces"),
     [
@@ -69,6 +70,7 @@ def test_a_poison_item_costs_only_itself(
     assert receipt.attempts == len(calls(steps))
 
 
+@pytest.mark.fault("B1", "B4")
 @pytest.mark.parametrize("fault", ["while True: pass", "time.sleep(1000)", "os.kill(os.getpid(), signal.SIGSTOP)"])
 def test_a_hanging_item_costs_only_itself(steps: Steps, fault: str) -> None:
     body = f"if '00005' in names:\n    {fault}"
@@ -82,6 +84,7 @@ def test_a_hanging_item_costs_only_itself(steps: Steps, fault: str) -> None:
     assert outcome.done().worker_deaths == 3
 
 
+@pytest.mark.fault("C7")
 @pytest.mark.parametrize("bad", [{0}, {63}, {31, 32}, {1, 17, 40}, set(range(20, 30))])
 def test_extra_work_is_bounded(steps: Steps, bad: set[int]) -> None:
     names = {f"{number:05}" for number in bad}
@@ -93,6 +96,7 @@ def test_extra_work_is_bounded(steps: Steps, bad: set[int]) -> None:
     assert given - 64 <= 3 * 64 * len(bad)
 
 
+@pytest.mark.fault("A14")
 def test_workers_that_die_in_parts_end_no_step(steps: Steps) -> None:
     """Far more deaths than the limit for restarts: in parts they do not count."""
     body = "if len(names) > 1 or names[0][-1] in '3579': os._exit(9)"
