@@ -86,7 +86,7 @@ def _in_any_case(pattern: str) -> str:
 
 
 _LAST_WORD = _in_any_case(
-    "(?:p(?:ass(?:words?|wd|phrase)?|wd)|s(?:ecrets?|tring|as(?:_uri|_url)?|ig(?:nature)?)"
+    "(?:p(?:ass(?:words?|wd|phrase)?|wd)|s(?:ecrets?|as(?:_uri|_url)?|ig(?:nature)?)|string"
     "|token|jwt|c(?:ookie|redentials?)|key)"
 )
 _NAMED = re.compile(

@@ -263,7 +263,7 @@ RULES = {
 }
 
 
-@pytest.mark.fault("A18")
+@pytest.mark.fault("A18", "S39", "S47")
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_source_keeps_the_rule(rule):
     files = sources(*RULES[rule])
@@ -318,7 +318,7 @@ def test_an_import_that_goes_down_or_stays_is_allowed(path, text):
     assert list(upward_imports(path, text)) == []
 
 
-@pytest.mark.fault("A18")
+@pytest.mark.fault("A18", "S39", "S47")
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

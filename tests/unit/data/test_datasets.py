@@ -155,7 +155,7 @@ def test_empty_and_sparse_files_are_items(tmp_path: Path) -> None:
 # --- what is no regular file
 
 
-@pytest.mark.fault("H9")
+@pytest.mark.fault("H9", "S6")
 def test_fifos_and_sockets_are_passed_over_counted_and_named(tmp_path: Path) -> None:
     touch(tmp_path, "a")
     os.mkfifo(tmp_path / "fifo")
@@ -198,7 +198,7 @@ def test_a_dangling_link_stays_an_item(tmp_path: Path) -> None:
     assert [listing.size(item) for item in range(3)] == [1, -1, -1]
 
 
-@pytest.mark.fault("H8")
+@pytest.mark.fault("H8", "S4")
 def test_links_out_of_the_root_are_refused_and_named(tmp_path: Path) -> None:
     touch(tmp_path, "in/a", "out/b", "in2/c")
     os.symlink("/etc/passwd", tmp_path / "in" / "passwd")
@@ -226,7 +226,7 @@ def test_a_file_named_without_wildcards_may_be_a_link_to_anywhere(tmp_path: Path
     assert (listing.path(0), listing.size(0)) == (f"{tmp_path}/in/link", 2)
 
 
-@pytest.mark.fault("H8")
+@pytest.mark.fault("H8", "S4")
 @pytest.mark.parametrize(
     ("target", "message"),
     [(".", "a link leads back to a folder above it"), ("loop", "a link that leads back to itself")],

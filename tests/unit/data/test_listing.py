@@ -196,6 +196,7 @@ def test_a_description_that_does_not_fit_is_refused(key: str, value: int) -> Non
         Listing.attach(listing.fds(), listing.describe() | {key: value})
 
 
+@pytest.mark.fault("S38")
 @pytest.mark.parametrize("change", [{"item_count": -1}, {"item_count": 2**64}])
 def test_numbers_that_are_no_counts_are_refused(change: dict[str, int]) -> None:
     listing = build(numbered(7))

@@ -272,7 +272,7 @@ def test_an_empty_folder_stands_in_nobodys_way(tmp_path: Path) -> None:
         check_final(output, is_ours=False)
 
 
-@pytest.mark.fault("F14")
+@pytest.mark.fault("F14", "S3")
 def test_a_symbolic_link_is_never_replaced(tmp_path: Path) -> None:
     output = file_output(tmp_path)
     output.final.symlink_to(tmp_path / "elsewhere")

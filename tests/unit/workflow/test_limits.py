@@ -24,7 +24,7 @@ BOMBS = [
 ]
 
 
-@pytest.mark.fault("K9", "K10", "K11")
+@pytest.mark.fault("K9", "K10", "K11", "S1")
 @pytest.mark.parametrize(("name", "text", "line", "column", "message"), BOMBS, ids=[bomb[0] for bomb in BOMBS])
 def test_a_bomb_never_reaches_the_parser(
     name: str, text: str, line: int, column: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -64,7 +64,7 @@ def test_tables_nested_by_keys_are_refused_too(tmp_path: Path) -> None:
     assert "tables more than 32 deep" in error.diagnostics[0].message
 
 
-@pytest.mark.fault("K8")
+@pytest.mark.fault("K8", "S1")
 def test_a_file_of_a_gigabyte_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "workflow.toml"
     with path.open("wb") as file:

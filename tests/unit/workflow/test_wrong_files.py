@@ -333,7 +333,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.fault("H20", "K1", "K2", "K3", "K4", "K5", "K6", "K7", "K12", "K14")
+@pytest.mark.fault("H20", "K1", "K2", "K3", "K4", "K5", "K6", "K7", "K12", "K14", "S3")
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.name)
 def test_a_wrong_file_is_refused_at_its_line_and_column(wrong: Wrong, tmp_path: Path) -> None:
     error = refused(tmp_path, wrong.text)

@@ -90,6 +90,7 @@ def flipped(content: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.fault("S29", "S30")
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -118,6 +119,7 @@ def test_a_bad_answer_leaves_nothing_and_the_next_mirror_is_tried(tmp_path, mirr
     assert mirror.asked == ["/a/labels.gz", "/a/labels.gz", "/b/labels.gz"]
 
 
+@pytest.mark.fault("S30")
 def test_an_answer_that_is_cut_off_is_refused(tmp_path, mirror) -> None:
     mirror.files["/a/labels.gz"] = GOOD
     mirror.cut = 20
@@ -126,6 +128,7 @@ def test_an_answer_that_is_cut_off_is_refused(tmp_path, mirror) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault("S30")
 def test_a_damaged_file_in_the_cache_is_replaced(tmp_path, mirror, capsys) -> None:
     mirror.files["/a/labels.gz"] = GOOD
     (tmp_path / "labels.gz").write_bytes(flipped(GOOD, 8 * len(GOOD) - 40))
