@@ -339,12 +339,8 @@ class Journal:
 
     def cut(self, state: State) -> None:
         """Forget the extents that end beyond ``state.committed_size``: their bytes were lost with the power."""
-        lost = [
-            self._extent(row)
-            for row in self._database.read(
-                f"SELECT {_COLUMNS} FROM extents WHERE size > 0 AND offset + size > ?", (state.committed_size,)
-            )
-        ]
+        statement = f"SELECT {_COLUMNS} FROM extents WHERE size > 0 AND offset + size > ?"
+        lost = [self._extent(row) for row in self._database.read(statement, (state.committed_size,))]
         before = self._begun()
         totals = state.totals
         state = replace(

@@ -114,6 +114,9 @@ class Committer:
         Raises ``JournalError`` if output or journal are not as they were left.
         """
         self._journal.check()
+        if self._was_never_opened:
+            self.begin(replace(self.state, run_id=run_id, signature=signature, durability=durability))
+            return
         if self._folder is not None and not self._folder.is_dir():
             raise JournalError(f"the output of an interrupted run is gone: {self._folder}", hint=RESTART_HINT)
         if self._segment is not None:
@@ -121,6 +124,8 @@ class Committer:
             self._verify(self._segment, self._segment.open())
             reach("resume_verified")
             self._segment.cut(self.state.committed_size, self.state.checksum)
+            if durability == "full" and not self._is_full:
+                self._segment.sync()  # what was committed until now is to be as durable as what follows
         phase: Literal["finished", "running"] = "finished" if self.state.phase == "finished" else "running"
         self._journal.update(
             replace(
@@ -141,13 +146,20 @@ class Committer:
 
         Call ``resume`` afterwards.
         """
-        state = self.state
         self._journal.check()
         for published, temporary in copies:
             _copy(published, temporary)
         reach("reopen_copied")
-        self._journal.reopen(replace(state, phase="running", receipt=None))
+        if self._segment is not None:
+            self._finish_order(self._segment.path)  # the journal forgets that there is an ordered copy
+        self._journal.reopen(replace(self.state, phase="running", receipt=None))
         reach("reopen_committed")
+
+    @property
+    def _was_never_opened(self) -> bool:
+        """The run that began the step ended before it had an output; so nothing can have been committed."""
+        has_output = self._segment is not None or self._folder is not None
+        return has_output and not self.state.file_id
 
     def _finish_order(self, path: Path) -> None:
         """The ordered copy takes the output's place if the journal says so; else it is half a copy."""
@@ -266,10 +278,13 @@ class Committer:
 
     # The end
 
-    def put_in_order(self) -> None:
-        """Copy the rows into the order of the items, if they are not yet."""
+    def put_in_order(self, *, any_order: bool = False) -> None:
+        """Copy the rows into the order of the items, if they are not yet.
+
+        ``any_order``: only if there are rows that do not count any more between them, of a mini-batch that was retried.
+        """
         segment = self._segment
-        if segment is None or self._journal.is_in_order():
+        if segment is None or (self._has_no_holes if any_order else self._journal.is_in_order()):
             return
         reach("before_order")
         segment.check()
@@ -289,6 +304,11 @@ class Committer:
         self._finish_order(segment.path)
         segment.open()
         segment.cut(size, checksum)
+
+    @property
+    def _has_no_holes(self) -> bool:
+        state = self.state
+        return state.header_size + state.sums.size == state.committed_size
 
     def finish(self, receipt: Mapping[str, Any]) -> None:
         """Everything is done: have the output durable and say so in the journal.  Publishing comes next."""

@@ -316,8 +316,7 @@ class _ParallelRun:
 
     def _finish(self, books: Books, listing: Listing) -> Receipt:
         books.write_failed(listing)
-        if self._settings.order == "input":
-            books.committer.put_in_order()
+        books.committer.put_in_order(any_order=self._settings.order != "input")
         self._phase("finish")
         receipt = books.receipt(
             listing,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from batchflow._core import Extent
 from batchflow.journal.commits import Journal, State, Totals
 from batchflow.model import FailureEntry
 
+FAST_FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SIGNATURE: dict[str, Any] = {"settings": {"n": 1}, "params": {}, "inputs": {}, "code": {}, "upstream": {}}
 
 
@@ -83,7 +85,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.root = Path(tempfile.mkdtemp(prefix="journal-machine-"))
+        self.root = Path(tempfile.mkdtemp(prefix="journal-machine-", dir=FAST_FOLDER))
         self.numbers = itertools.count()
         self.folder = self.root / ".batchflow" / "0"
         self.journal = Journal.open_for_run(
