@@ -25,6 +25,8 @@ from batchflow.journal.state_folder import make_state_folder, open_private_file
 
 Value = TypeVar("Value")
 _MAGIC = b"SQLite format 3\0"
+_WRITE_VERSION = 18
+"""Where the header says 1 for a rollback journal, 2 for a write-ahead log."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Database:
         Raises ``JournalError`` if the file is damaged, foreign, or of a newer version.
         """
         make_state_folder(path.parent)
-        os.close(open_private_file(path, os.O_RDWR))
+        _make_file(path, kind)
         _check_header(path, kind)
         with _translated(path, kind):
             connection = _connect(path, path.as_uri())
@@ -76,7 +78,7 @@ class Database:
 
         Raises ``JournalError`` as ``open_for_writing`` does.
         """
-        if not path.is_file() or path.stat().st_size == 0:
+        if not path.is_file() or path.stat().st_size == 0 or _is_being_made(path, kind):
             return None
         _check_header(path, kind)
         with _translated(path, kind):
@@ -197,6 +199,14 @@ def _checksum(body: str, key: tuple[object, ...]) -> str:
     return f"{zlib.crc32(f'{key!r} {body}'.encode(errors='surrogatepass')):08x}"
 
 
+def _make_file(path: Path, kind: Kind) -> None:
+    """See to it that there is a file, and that it is private."""
+    try:
+        os.close(open_private_file(path, os.O_RDWR))
+    except OSError as error:
+        raise ResourceError(f"{kind.title} cannot be opened, path={path}: {error.strerror}") from error
+
+
 def _connect(path: Path, uri: str) -> sqlite3.Connection:
     """A connection that runs no code of a schema and believes no cell that it has not looked at."""
     connection = sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None)
@@ -218,15 +228,36 @@ def _create(connection: sqlite3.Connection, kind: Kind) -> None:
     connection.execute("COMMIT")
 
 
+def _is_being_made(path: Path, kind: Kind) -> bool:
+    """Whoever makes the file has not come to the end, and nothing is recorded yet.
+
+    Only then is there a journal of SQLite's older kind beside a file that is not in write-ahead mode.  If its maker was
+    killed, the next one who opens the file for writing rolls it back.
+    """
+    if not _journal_of(path).exists():
+        return False
+    header = _read_header(path, kind)
+    return not header.startswith(_MAGIC) or header[_WRITE_VERSION:] != b"\2"
+
+
 def _check_header(path: Path, kind: Kind) -> None:
     """Refuse what SQLite would take for an empty database and overwrite."""
+    header = _read_header(path, kind)
+    if header and not header.startswith(_MAGIC) and not _journal_of(path).exists():
+        raise _damaged(path, kind, "it does not begin as a database does")
+
+
+def _read_header(path: Path, kind: Kind) -> bytes:
     try:
         with path.open("rb") as file:
-            header = file.read(len(_MAGIC))
+            return file.read(_WRITE_VERSION + 1)
     except OSError as error:
         raise ResourceError(f"{kind.title} cannot be read, path={path}: {error.strerror}") from error
-    if header not in (b"", _MAGIC) and not path.with_name(path.name + "-journal").exists():
-        raise _damaged(path, kind, "it does not begin as a database does")
+
+
+def _journal_of(path: Path) -> Path:
+    """SQLite's rollback journal of the file."""
+    return path.with_name(path.name + "-journal")
 
 
 def _check(connection: sqlite3.Connection, path: Path, kind: Kind) -> int:

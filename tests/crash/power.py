@@ -72,14 +72,14 @@ def list_cuts(player: Player, workload: str, phase: int, seeds: int) -> list[str
 
 def list_exits(player: Player, workload: str, phase: int, seeds: int) -> list[str]:
     """Task: every power loss after the command has ended with 0, with nothing run afterwards."""
-    if WORKLOADS[workload].phases[phase].exit_code != 0:
-        return []
     return exits_after(player, str(Scenario(workload, (), phase)), seeds)
 
 
 def exits_after(player: Player, scenario: str, seeds: int) -> list[str]:
     """Task: the same, after the resume that follows a scenario."""
     base = Scenario.parse(scenario)
+    if WORKLOADS[base.workload].phases[base.phase].exit_code != 0:
+        return []
     logged = player.logged(base)
     events = cut_events(logged, range(seeds), [logged.outcome.op_count])
     return [str(Scenario(base.workload, (*base.events, event, Event("exit")), base.phase)) for event in events]

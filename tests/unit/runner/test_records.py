@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import shutil
 import sqlite3
 import stat
 from pathlib import Path
@@ -188,6 +190,39 @@ def test_an_empty_file_is_where_a_run_begins(tmp_path: Path) -> None:
     assert Records.open_for_reading(folder) is None
     with Records.open_for_run(folder) as records:
         assert records.successes() == {}
+
+
+def half_made(folder: Path) -> None:
+    """A new records.db as its maker leaves it when killed between two writes of the first transaction."""
+    path = folder / "being-made"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE runs (number INTEGER PRIMARY KEY, run_id TEXT NOT NULL)")
+        connection.executemany("INSERT INTO runs (run_id) VALUES (?)", [("x" * 1000,)] * 40)
+        shutil.copy(path, folder / "records.db")
+        shutil.copy(folder / "being-made-journal", folder / "records.db-journal")
+    path.unlink()
+
+
+def test_a_file_whose_maker_was_killed_is_made_by_the_next_run(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    folder.mkdir(mode=0o700, parents=True)
+    half_made(folder)
+    assert (folder / "records.db").stat().st_size > 4096
+    assert Records.open_for_reading(folder) is None
+    with Records.open_for_run(folder) as records:
+        assert records.successes() == {}
+    assert [path.name for path in folder.iterdir()] == ["records.db"]
+
+
+def test_a_file_that_is_whole_is_read_whatever_lies_beside_it(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    with Records.open_for_run(folder) as records:
+        records.put_success(Attempt("r1", "predict", "done", 1.0), success())
+    (folder / "records.db-journal").touch()
+    with Records.open_for_reading(folder) or pytest.fail("nothing was read") as reader:
+        assert list(reader.successes()) == ["predict"]
 
 
 @pytest.mark.fault("F15")
