@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import signal
 from pathlib import Path
@@ -24,7 +23,7 @@ def test_a_process_that_user_code_forks_cannot_answer() -> None:
     if pid == 0:
         try:
             signal.alarm(60)
-            faulthandler.disable()
+            signal.signal(signal.SIGSEGV, signal.SIG_DFL)  # no report of it
             port.publish_result(0, 1, 5, b"", b"a stranger's\n")
         finally:
             os._exit(0)
