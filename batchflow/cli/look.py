@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from batchflow.runner.values import StepRecord
     from batchflow.workflow.values import Workflow
 
-_WARNING = ("check", "plan", "run")
+_WARNING = ("check", "plan", "retry", "run")
 
 
 def load(arguments: Arguments, backend: Backend) -> Workflow:

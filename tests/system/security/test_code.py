@@ -41,6 +41,9 @@ PLANTED = (
     *("pydantic.py", "numpy.py", "secrets.py", "text.py", "package/__init__.py", "helper.py", "batchflow.pth"),
 )
 LOOKING = (
+    "verify",
+    "verify --json",
+    "retry -n",
     "check",
     "plan",
     "status",

@@ -160,8 +160,8 @@ def test_no_secret_is_found_in_anything_that_we_write(folder: Path) -> None:
         "run --json": batchflow(folder, "run", "-k", "--json"),
         **{
             " ".join(words): batchflow(folder, *words)
-            for verb in ("check", "plan", "list", "dag", "status")
-            for words in ([verb], [verb, "--json"])
+            for verb in ("check", "plan", "list", "dag", "status", "verify", "retry -n")
+            for words in (verb.split(), [*verb.split(), "--json"])
         },
     }
     assert [done[verb].returncode for verb in ("run", "run --json", "check", "plan", "list")] == [1, 1, 0, 0, 0]

@@ -94,6 +94,8 @@ def test_nothing_that_is_shown_controls_the_terminal_or_forges_a_line(folder: Pa
             "dag --format mermaid",
             "run -k -v",
             "status",
+            "verify",
+            "retry -k",
         )
     }
     done |= {
