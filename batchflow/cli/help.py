@@ -15,7 +15,7 @@ class Verb:
 
 VERBS = {
     "run": Verb("[FILE] [TARGET...] [options]", "bring the targets up to date; the same command again continues"),
-    "retry": Verb("[FILE] [STEP...] [options]", "try the failed items again, and only these; then what follows"),
+    "retry": Verb("[FILE] [STEP...] [options]", "do the failed and missing items, and only these; then what follows"),
     "plan": Verb("[FILE] [TARGET...] [options]", "show what would run, and why; changes nothing"),
     "check": Verb("[FILE] [options]", "check a workflow file; runs nothing"),
     "list": Verb("[FILE] [options]", "show the steps and parameters of a workflow"),
@@ -38,7 +38,7 @@ FILE is the first argument that ends in .toml or is a folder with a workflow in
 it; a TARGET is a step or an output.""",
     "retry": """\
 examples:
-  batchflow retry                      every failed item of the last run
+  batchflow retry                      every item that failed in the last run
   batchflow retry flow.toml predict    those of one step
   batchflow retry -n                   which steps, and how many items
 

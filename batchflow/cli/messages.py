@@ -107,7 +107,7 @@ def end_lines(record: RunRecord, context: EndContext) -> list[str]:
 
 def _success_lines(record: RunRecord, context: EndContext) -> list[str]:
     if not record.steps:
-        return [f"nothing to retry: no failed items ({duration(record.elapsed_s)})"]
+        return [f"nothing to retry: no failed or missing items ({duration(record.elapsed_s)})"]
     done = _with_status(record, "done")
     up_to_date = _with_status(record, "up_to_date")
     if not done:

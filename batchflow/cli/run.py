@@ -42,7 +42,7 @@ def plan(arguments: Arguments, backend: Backend) -> int:
     if arguments.json:
         write_json(plan_json(the_plan, workflow))
     elif not the_plan.steps:
-        write_data("nothing to retry: no failed items")
+        write_data("nothing to retry: no failed or missing items")
     else:
         write_data("\n".join(plan_lines(the_plan, Path.cwd(), workflow if arguments.verbosity > 0 else None)))
     return 0

@@ -72,7 +72,7 @@ def retry_reason(failed_count: int, missing_count: int) -> Reason:
 
 
 def for_one_step(options: RunOptions, reasons: tuple[Reason, ...]) -> RunOptions:
-    """``retry`` is meant for the steps that have failed items; what follows from them begins as in any run."""
+    """``retry`` is meant for the steps that have that reason; what follows from them begins as in any run."""
     return replace(options, retry=any(reason.kind == "retry" for reason in reasons))
 
 

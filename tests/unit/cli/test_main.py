@@ -185,7 +185,7 @@ def test_retry_is_a_run_of_what_failed(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["retry", "flow.toml", "predict"], rooms) == 0
     assert rooms.options is not None
     assert (rooms.options.retry, rooms.options.targets) == (True, ("predict",))
-    assert capsys.readouterr().err == "nothing to retry: no failed items (0.08 s)\n"
+    assert capsys.readouterr().err == "nothing to retry: no failed or missing items (0.08 s)\n"
     assert main(["run", "--restart"], rooms) == 0
     assert (rooms.options.retry, rooms.options.restart) == (False, True)
     assert main(["plan", "--accept-changes"], rooms) == 0
@@ -198,7 +198,7 @@ def test_a_retry_without_anything_to_do_is_planned_in_one_line(
     rooms = FakeRooms(tmp_path)
     monkeypatch.setattr(rooms, "plan", lambda workflow, options: WorkflowPlan(()))
     assert main(["retry", "-n"], rooms) == 0
-    assert capsys.readouterr().out == "nothing to retry: no failed items\n"
+    assert capsys.readouterr().out == "nothing to retry: no failed or missing items\n"
 
 
 def test_signal_handlers_are_as_before_after_a_run(tmp_path: Path) -> None:
