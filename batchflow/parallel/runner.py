@@ -293,7 +293,7 @@ class _ParallelRun:
                 self._listing,
                 self._job.state_folder / "failed.jsonl",
             ),
-            hint="raise the threshold or fix the cause, then run the same command again",
+            hint="raise the threshold and run the same command again, or fix the cause and run `batchflow retry`",
         )
 
     # The end

@@ -133,7 +133,9 @@ def test_an_exception_over_the_threshold_shows_the_frames_of_the_script(steps: S
     assert "ZeroDivisionError: division by zero\n" in message
     assert "batchflow/worker" not in message
     assert outcome.error is not None
-    assert outcome.error.hint == "raise the threshold or fix the cause, then run the same command again"
+    assert outcome.error.hint == (
+        "raise the threshold and run the same command again, or fix the cause and run `batchflow retry`"
+    )
     assert outcome.failed_names == ["00007"]
 
 
