@@ -7,9 +7,9 @@ mini-batch waits behind a slow one while another worker idles.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from batchflow._core import Channel, Gather
+from batchflow._core import Gather
 from batchflow.model import Dispatch
 from batchflow.parallel.pace import Pace
 from batchflow.parallel.pieces import Pieces
@@ -41,6 +41,9 @@ class Feeder:
         self._gather = gather
         self._pieces = pieces
         self._paces: dict[int, tuple[int, Pace]] = {}  # by worker, with the generation
+        self._given: dict[int, tuple[int, int]] = {}  # by worker: generation, items
+        self.items_left: Callable[[Slot], int | None] = lambda slot: None
+        """How many items a worker may still be given, None for any number: whoever limits it says so."""
         self._failed_on: dict[int, int] = {}  # mini-batch → the worker of its last failed attempt
         self._failures_of: defaultdict[int, set[int]] = defaultdict(set)  # the same by worker
 
@@ -49,6 +52,18 @@ class Feeder:
         self._forget_failure(mini_batch_index)
         self._failed_on[mini_batch_index] = worker
         self._failures_of[worker].add(mini_batch_index)
+
+    def given_items(self, slot: Slot) -> int:
+        """How many items the worker in this slot was given in its life."""
+        generation, count = self._given.get(slot.number, (0, 0))
+        return count if generation == slot.channel.generation else 0
+
+    def _count(self, slot: Slot, item_count: int) -> None:
+        self._given[slot.number] = slot.channel.generation, self.given_items(slot) + item_count
+
+    def _may_take(self, slot: Slot) -> bool:
+        left = self.items_left(slot)
+        return left is None or left > 0
 
     def _forget_failure(self, mini_batch_index: int) -> None:
         self._failures_of[self._failed_on.pop(mini_batch_index, -1)].discard(mini_batch_index)
@@ -71,12 +86,12 @@ class Feeder:
         channel = slot.channel
         depth = depth_for(self._pace_of(slot), left, worker_count)
         channel.set_low_water(depth // 2)
-        if channel.in_flight > depth // 2:
+        if channel.in_flight > depth // 2 or slot.retired:
             return True
         # What was tried before goes first, or a long step would not know of a bad item before its end.
         taken = self._fill_ready(slot, depth, alone=alone)
         if taken and self._gather.held_bytes + self._pieces.held_bytes <= WINDOW_SIZE:
-            taken = self._fill_fresh(channel, depth)
+            taken = self._fill_fresh(slot, depth)
         return taken
 
     def _pace_of(self, slot: Slot) -> Pace:
@@ -88,7 +103,7 @@ class Feeder:
         return pace
 
     def _fill_ready(self, slot: Slot, depth: int, *, alone: bool) -> bool:
-        while self._plan.ready_count and slot.channel.in_flight < depth:
+        while self._plan.ready_count and slot.channel.in_flight < depth and self._may_take(slot):
             dispatch = self._plan.take_ready(() if alone else self._failures_of[slot.number])
             if dispatch is None:
                 return True
@@ -96,15 +111,20 @@ class Feeder:
             if not slot.channel.run(index, attempt, dispatch.start, dispatch.count, dispatch.is_part):
                 self._plan.returned(dispatch)
                 return False
+            self._count(slot, dispatch.count)
             self._forget_failure(index)
         return True
 
-    def _fill_fresh(self, channel: Channel, depth: int) -> bool:
-        mini_batches = self._plan.mini_batches
-        first, stop = self._plan.take_fresh(depth - channel.in_flight)
+    def _fill_fresh(self, slot: Slot, depth: int) -> bool:
+        mini_batches, channel = self._plan.mini_batches, slot.channel
+        left = self.items_left(slot)
+        room = depth - channel.in_flight
+        first, stop = self._plan.take_fresh(room if left is None else min(room, -(-left // mini_batches.size)))
         while first < stop:
             next_first, start, stop_item = mini_batches.consecutive(first, stop)
-            first += channel.run_range(first, next_first, start, mini_batches.size, stop_item)
+            written = channel.run_range(first, next_first, start, mini_batches.size, stop_item)
+            self._count(slot, min(written * mini_batches.size, stop_item - start))
+            first += written
             if first < next_first:
                 break
         for index in range(first, stop):

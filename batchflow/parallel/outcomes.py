@@ -137,7 +137,9 @@ class Outcomes:
         """As it was given out: while a mini-batch isolates, only parts of it are."""
         return Dispatch(index, attempt, start, count, self._plan.is_isolating(index))
 
-    def bury(self, death: WorkerDied, *, damaged: bool, run_timeout_s: float) -> Dispatch | None:
+    def bury(
+        self, death: WorkerDied, *, damaged: bool, run_timeout_s: float, worker_memory: int | None = None
+    ) -> Dispatch | None:
         """Book what a dead worker held; its channel has been drained.  Returns what is to blame, if anything is."""
         channel = death.channel
         held = [self._dispatch(*flight) for flight in channel.flights()]
@@ -147,7 +149,8 @@ class Outcomes:
             self._plan.returned(dispatch)
         if blamed is not None:
             where = f"mini_batch_index={self._plan.mini_batches.number(blamed.mini_batch_index)}"
-            self._fail(_failure_of_death(blamed, death, where, damaged=damaged, run_timeout_s=run_timeout_s))
+            limits = {"run_timeout_s": run_timeout_s, "worker_memory": worker_memory or 0}
+            self._fail(_failure_of_death(blamed, death, where, damaged=damaged, **limits))
         return blamed
 
     # Failures
@@ -286,16 +289,26 @@ def _failure_of(dispatch: Dispatch, description: dict[str, Any], worker: int, pi
     )
 
 
+_DEATHS = {"died": "WorkerDiedError", "timeout": "TimeoutError", "memory": "OutOfMemoryError"}
+"""What to call the error, by the kind of failure."""
+
+
 def _failure_of_death(
-    dispatch: Dispatch, death: WorkerDied, where: str, *, damaged: bool, run_timeout_s: float
+    dispatch: Dispatch, death: WorkerDied, where: str, *, damaged: bool, run_timeout_s: float, worker_memory: float
 ) -> Failure:
     where += f", attempt={dispatch.attempt}, pid={death.exit.pid}"
-    kind: Literal["died", "timeout"] = "died"
+    kind: Literal["died", "timeout", "memory"] = "died"
     if death.timed_out:
         kind = "timeout"
         message = (
             f"run() took longer than run_invocation_timeout={run_timeout_s:g} s, "
             f"worker {death.worker} was killed, {where}"
+        )
+    elif death.memory_held:
+        kind = "memory"
+        message = (
+            f"worker {death.worker} held {death.memory_held / (1 << 20):,.0f} MiB in run(), far more than "
+            f"worker_memory={worker_memory / (1 << 20):,.0f} MiB, and was killed, {where}"
         )
     elif damaged:
         message = f"worker {death.worker} wrote over memory that is not its own and was killed, {where}"
@@ -305,7 +318,7 @@ def _failure_of_death(
     return Failure(
         dispatch,
         kind,
-        "TimeoutError" if kind == "timeout" else "WorkerDiedError",
+        _DEATHS[kind],
         message,
         traceback=death.stack,
         signal=death.exit.signal,

@@ -16,7 +16,6 @@ from batchflow.clock import Clock, SystemClock
 from batchflow.control import StopLevel, StopRequest
 from batchflow.data import list_files
 from batchflow.errors import (
-    EntryScriptError,
     InterruptedRunError,
     RefusedError,
     ResourceError,
@@ -27,13 +26,13 @@ from batchflow.model import Event, Notice, Receipt, StepProgress
 from batchflow.parallel import messages
 from batchflow.parallel.books import Books
 from batchflow.parallel.feeder import Feeder
-from batchflow.parallel.outcomes import Outcomes, read, read_last
+from batchflow.parallel.outcomes import Outcomes
 from batchflow.parallel.pieces import Pieces
-from batchflow.parallel.restarts import RestartLimit
 from batchflow.parallel.setup import plan_policy, pool_limits, worker_spec
+from batchflow.parallel.supervision import Supervisor
 from batchflow.parallel.values import ParallelJob
 from batchflow.plan import Plan
-from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFailed, PoolEvent, WorkerDied, ZygoteDied
+from batchflow.pool.events import WorkerDied
 from batchflow.pool.logs import WorkerLog
 from batchflow.pool.pool import Slot, WorkerPool
 from batchflow.pool.watch import Watch
@@ -42,9 +41,6 @@ from batchflow.private import remove, renew_private_folder
 PROGRESS_S = 0.25
 GRACE_S = 10.0
 """How long mini-batches in flight may take to finish when the step stops early."""
-ZYGOTE_DEATHS_MAX = 3
-DEATHS_TOLD_MAX = 3
-"""Deaths of workers that are told one by one."""
 
 
 def run_parallel_step(
@@ -82,11 +78,6 @@ class _ParallelRun:
         self._logs: list[WorkerLog] = []
         self._pool: WorkerPool | None = None
         self._books: Books | None = None
-        self._damaged: set[int] = set()
-        self._restarts = RestartLimit(job.workers, clock)
-        self._zygote_deaths = 0
-        self._worker_deaths = 0
-        self._given_up: set[int] = set()
 
     # The story
 
@@ -120,6 +111,16 @@ class _ParallelRun:
         self._feeder = Feeder(plan, self._gather, pieces)
         self._outcomes = Outcomes(plan, self._gather, self._feeder, pieces)
         books.follow(plan, self._gather, self._outcomes)
+        self._supervisor = Supervisor(
+            job,
+            pool,
+            self._gather,
+            self._outcomes,
+            self._feeder,
+            logs=self._logs,
+            notice=self._notice,
+            clock=self._clock,
+        )
         if work.count:
             pool.send_listing(listing)
         for number in range(min(pool.spec.worker_count, work.count)):
@@ -136,9 +137,11 @@ class _ParallelRun:
         while not plan.done:
             self._check_stop(pool)
             for slot in self._feeder.fill(pool.slots):
-                self._condemn(slot, pool)
-            self._take_news(pool.wait(), pool)
-            self._collect(pool)
+                self._supervisor.condemn(slot)
+            self._supervisor.take(pool.wait())
+            if not plan.done:
+                self._supervisor.replace(plan.mini_batches.count)
+            self._collect()
             reason = plan.passed_threshold()
             if reason is not None:
                 self._abort(pool, reason)
@@ -151,109 +154,17 @@ class _ParallelRun:
         if reason is not None:
             self._abort(pool, reason)
 
-    def _collect(self, pool: WorkerPool) -> None:
-        """Take what the workers published; append it; book it."""
-        for slot in pool.slots:
-            if slot.asked_for and slot.channel.generation not in self._damaged:
-                self._read(slot, pool)
+    def _collect(self) -> None:
+        """Take what the workers published; have it durable; book it."""
+        self._supervisor.read()
+        if self._supervisor.any_ready:
+            self._phase("start", once=True)
         self._commit()
 
     def _commit(self, *, at_once: bool = False) -> None:
         is_idle = not any(slot.asked_for and slot.channel.in_flight for slot in self._slots)
-        if self._books is not None and self._books.commit(self._worker_deaths, at_once=at_once or is_idle):
-            self._zygote_deaths = 0
-
-    def _read(self, slot: Slot, pool: WorkerPool) -> None:
-        arrived = slot.channel.arrived_items
-        kinds = read(self._outcomes, self._gather, slot.channel, slot.number, slot.pid)
-        if slot.channel.arrived_items > arrived:
-            self._restarts.got_result()
-        if "ready" in kinds:
-            slot.ready = True
-            self._phase("start", once=True)
-        slot.init_failed = slot.init_failed or "init_failed" in kinds
-        if "damaged" in kinds:
-            self._condemn(slot, pool)
-
-    def _condemn(self, slot: Slot, pool: WorkerPool) -> None:
-        """End a worker that wrote over its rings: nothing it says counts any more."""
-        slot.ready = False
-        self._damaged.add(slot.channel.generation)
-        pool.kill_worker(slot.number)
-
-    # News about processes
-
-    def _take_news(self, news: list[PoolEvent], pool: WorkerPool) -> None:
-        for event in news:
-            if isinstance(event, WorkerDied):
-                self._take_death(event, pool)
-            elif isinstance(event, LoadFailed):
-                raise EntryScriptError(
-                    messages.load_failed(self._settings.entry_script, event.description),
-                    hint="fix the entry script, then run the same command again",
-                )
-            elif isinstance(event, LoadedLate):
-                self._notice(messages.loaded_late(event, self._settings.entry_script))
-            elif isinstance(event, ForkFailed):
-                self._given_up.add(event.worker)
-                self._notice(f"worker {event.worker} cannot be started: {event.message}; going on with fewer")
-                if not pool.alive_count:
-                    raise ResourceError(f"no worker can be started: {event.message}")
-            elif isinstance(event, InitTimedOut):
-                message = f"init() took longer than init_timeout={self._settings.init_timeout_s:g} s"
-                self._outcomes.init.last = {"error_type": "TimeoutError", "message": message, "traceback": ""}
-            else:
-                self._replace_zygote(event, pool)
-        if not self._plan.done:
-            self._replace_dead(pool)
-
-    def _take_death(self, death: WorkerDied, pool: WorkerPool) -> None:
-        damaged = death.channel.generation in self._damaged
-        kinds = set() if damaged else read_last(self._outcomes, self._gather, death)
-        if death.init_failed or "init_failed" in kinds:
-            return
-        damaged = damaged or "damaged" in kinds
-        self._worker_deaths += 1
-        if not death.with_zygote and self._worker_deaths <= DEATHS_TOLD_MAX:
-            more = (
-                "; deaths after this one are counted in the receipt" if self._worker_deaths == DEATHS_TOLD_MAX else ""
-            )
-            self._notice(f"{messages.death(death)}, another takes its place{more}")
-        blamed = self._outcomes.bury(death, damaged=damaged, run_timeout_s=self._settings.run_invocation_timeout_s)
-        if death.with_zygote:
-            return
-        if blamed is not None or death.was_ready or "ready" in kinds:
-            self._restarts.died(idle=blamed is None, in_part=blamed is not None and blamed.is_part)
-            too_often = self._restarts.passed()
-            if too_often is not None:
-                raise RunAbortedError(messages.keep_dying(too_often, death))
-        else:
-            self._outcomes.init.failed(death.worker, None if death.timed_out else messages.describe_init_death(death))
-
-    def _replace_zygote(self, death: ZygoteDied, pool: WorkerPool) -> None:
-        self._zygote_deaths += 1
-        if self._zygote_deaths >= ZYGOTE_DEATHS_MAX:
-            script = None if pool.loaded else self._settings.entry_script
-            raise RunAbortedError(messages.zygote_died(death.status, self._logs[-1].tail(), script))
-        self._notice("the process that workers are forked from died; starting another")
-        pool.restart_zygote()
-
-    def _replace_dead(self, pool: WorkerPool) -> None:
-        """Start a worker in every empty slot that is needed; give up those that never get ready."""
-        trouble = self._outcomes.init
-        for slot in pool.slots[: self._plan.mini_batches.count]:
-            if slot.asked_for or slot.number in self._given_up or trouble.no_success:
-                continue
-            if trouble.has_no_hope(slot.number):
-                self._given_up.add(slot.number)
-                self._notice(f"worker {slot.number} never gets ready and is given up: {trouble.last['message']}")
-                continue
-            pool.start_worker(slot.number)
-        if not pool.alive_count and trouble.in_a_row:
-            raise EntryScriptError(
-                messages.init_failed(trouble.in_a_row, trouble.last),
-                hint=f"fix init(), then run the same command again; worker output: {self._logs[0].path.parent}",
-            )
+        if self._books is not None and self._books.commit(self._supervisor.worker_deaths, at_once=at_once or is_idle):
+            self._supervisor.committed()
 
     # Stopping early
 
@@ -278,8 +189,8 @@ class _ParallelRun:
         ):
             for event in pool.wait():
                 if isinstance(event, WorkerDied):
-                    self._take_death(event, pool)
-            self._collect(pool)
+                    self._supervisor.take_death(event)
+            self._collect()
         self._outcomes.hand_over()
         self._commit(at_once=True)
 

@@ -30,6 +30,10 @@ class WorkerDied:
     output_tail: str
     stack: str
     """The Python stack of a worker that was killed for taking too long."""
+    retired: bool = False
+    """It was sent away, because of its age or its memory."""
+    memory_held: int = 0
+    """Bytes that it held when it was killed for that; 0: it was not."""
 
 
 @dataclass(frozen=True)

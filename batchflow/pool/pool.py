@@ -62,6 +62,10 @@ class Slot:
     """Set by whoever drives the pool and reads its reports."""
     condemned: bool = False
     """It is to be killed."""
+    retired: bool = False
+    """It is to leave when it holds nothing, and to be fed no more: whoever drives the pool sees to it."""
+    memory_held: int = 0
+    """Bytes it held when it was killed for that."""
     timed_out: bool = False
     init_timed_out: bool = False
     stack_at: int | None = None
@@ -269,6 +273,8 @@ class WorkerPool:
                 timed_out=slot.timed_out,
                 was_ready=slot.ready,
                 init_failed=slot.init_failed,
+                retired=slot.retired,
+                memory_held=slot.memory_held,
                 with_zygote=with_zygote,
                 peak_rss=peak_rss,
                 output_tail="" if slot.log is None else slot.log.tail(end=slot.stack_at),

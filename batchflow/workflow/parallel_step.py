@@ -97,6 +97,8 @@ class _Reader:
             arguments=tuple(shape.arguments),
             environment_variables=MappingProxyType(dict(shape.environment_variables)),
             logging_level=shape.logging_level,
+            max_items_per_worker=shape.max_items_per_worker,
+            worker_memory=shape.worker_memory,
             durability=shape.durability,
             allow_reuse=shape.allow_reuse,
             max_result_size=shape.max_result_size,

@@ -201,6 +201,14 @@ class ParallelShape(Shape):
     logging_level: Annotated[Literal["WARNING", "INFO", "DEBUG"], Referable()] = Field(
         "INFO", description="Level of the log of the step."
     )
+    max_items_per_worker: Annotated[int, Field(ge=1), Referable()] | None = Field(
+        None, description="A worker makes room for a fresh one after so many items and the rest of its mini-batch."
+    )
+    worker_memory: Size | None = Field(
+        None,
+        description="A worker that holds more makes room for a fresh one between mini-batches; one that holds 1.5 "
+        "times as much in the middle of run() is killed, and the attempt has failed.",
+    )
     allow_reuse: Flag = Field(True, description="false: run the step every time.")
     durability: Annotated[Literal["full", "process"], Referable()] = Field(
         "full", description="full: nothing done is lost, whatever happens; process: a power loss may undo the tail."

@@ -14,9 +14,7 @@ STEP_KEYS = frozenset(
     {"matrix", "exclude", "include", "each", "foreach", "when", "incremental", "keep", "triggers", "retries", "timeout"}
     | {"resources", "log", "environment"}
 )
-PARALLEL_KEYS = frozenset(
-    ["partition_keys", "partition_format", "environment", "compat", "max_items_per_worker", "worker_memory", "as"]
-)
+PARALLEL_KEYS = frozenset(["partition_keys", "partition_format", "environment", "compat", "as"])
 
 
 def without_unsupported(document: Document, problems: Problems) -> Tree:

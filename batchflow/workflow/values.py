@@ -154,6 +154,9 @@ class ParallelSettings:
     """Templates, one string for each argument."""
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     logging_level: Literal["WARNING", "INFO", "DEBUG"] = "INFO"
+    max_items_per_worker: int | None = None
+    worker_memory: int | None = None
+    """Bytes."""
     allow_reuse: bool = True
     durability: Literal["full", "process"] = "full"
     max_result_size: int = 256 * 1024 * 1024

@@ -280,6 +280,7 @@ class FullSlot:
         self.channel = self
         self._channel = slot.channel
         self.ready = self.asked_for = True
+        self.retired = False
         self.in_flight, self.run_ns, self.result_count, self.generation = 0, 0, 0, 9
         self.set_low_water, self.run_range = self._channel.set_low_water, self._channel.run_range
         self.run = self._channel.run
