@@ -49,6 +49,8 @@ class Books:
         self.committer = Committer(
             self.journal, self._segment, job.output_folder, clock=clock, wait_for_room=self._wait_for_room
         )
+        self.may_commit = False
+        """Work goes on, and no commit has failed: a sync that did is never tried again."""
         self._before = Totals()
         self._work_s = 0.0
         self._window_watch = Watch(1.0)
@@ -123,6 +125,7 @@ class Books:
         self._plan, self._gather, self._outcomes = plan, gather, outcomes
         self._before, self._work_s = self.state.totals, self.state.work_s
         self._started_s = self._clock.monotonic()
+        self.may_commit = True
 
     def commit(self, worker_deaths: int, *, at_once: bool) -> bool:
         """Book what has been gathered and have it durable, if it is time to; True if there was a result."""
@@ -136,7 +139,9 @@ class Books:
             return has_results
         view = gather.output()
         rows = view if self._segment is not None else view[:0]
+        self.may_commit = False
         self.committer.commit(rows, extents, failures, self._standing(worker_deaths))
+        self.may_commit = True
         rows.release()
         view.release()
         gather.clear()

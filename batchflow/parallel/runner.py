@@ -17,8 +17,6 @@ from batchflow.control import StopLevel, StopRequest
 from batchflow.data import list_files
 from batchflow.errors import (
     InterruptedRunError,
-    RefusedError,
-    ResourceError,
     RunAbortedError,
 )
 from batchflow.journal.state_folder import make_state_folder
@@ -54,8 +52,6 @@ def run_parallel_step(
     run = _ParallelRun(job, on_event, stop, clock or SystemClock())
     try:
         return run.run()
-    except (ResourceError, RefusedError):
-        raise
     except BaseException:
         run.save()
         raise
@@ -244,8 +240,8 @@ class _ParallelRun:
         """The step ends with an error: keep what has been done, as far as that is possible."""
         with contextlib.suppress(Exception):  # the error itself is the one to tell
             self._outcomes.hand_over()
-            self._commit(at_once=True)
-            if self._books is not None and self._books.state.item_count:
+            if self._books is not None and self._books.may_commit:
+                self._commit(at_once=True)
                 self._books.write_failed(self._listing)
 
     def close(self) -> None:

@@ -49,11 +49,11 @@ def test_a_limit_below_the_mini_batch_is_one_mini_batch(steps: Steps) -> None:
 
 @pytest.mark.fault("C24")
 def test_a_worker_that_holds_too_much_leaves_between_mini_batches(steps: Steps) -> None:
-    body = COUNTS + "HELD.append(bytearray(os.urandom(1) * (60 << 20)))\ntime.sleep(0.15)\n"
-    outcome = steps.run(script(body, before=FOLDER), files=12, mini_batch_size=1, workers=1, worker_memory=200 << 20)
-    assert outcome.rows == numbered((0, 12))
+    body = COUNTS + "HELD.append(bytearray(os.urandom(1) * (25 << 20)))\ntime.sleep(0.11)\n"
+    outcome = steps.run(script(body, before=FOLDER), files=24, mini_batch_size=1, workers=1, worker_memory=200 << 20)
+    assert outcome.rows == numbered((0, 24))
     assert outcome.done().worker_deaths == 0
-    assert 2 <= len(items_by_worker(steps)) <= 6
+    assert 2 <= len(items_by_worker(steps)) <= 5
 
 
 def test_an_item_that_eats_all_memory_is_the_only_one_that_fails(steps: Steps) -> None:
