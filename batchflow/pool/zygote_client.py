@@ -9,6 +9,8 @@ import contextlib
 import errno
 import json
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from typing import Any
 
 import batchflow
 from batchflow.errors import ResourceError
+from batchflow.pool.session import kill_session
 from batchflow.worker.capture import zygote_environment
 from batchflow.worker.spec import WorkerSpec
 from batchflow.worker.wire import receive
@@ -33,8 +36,8 @@ class Message:
     descriptors: tuple[int, ...] = ()
 
 
-GRACE_S = 0.5
-"""How long a zygote may take to end its workers; one that is importing does not even hear of it."""
+CLOSE_S = 10.0
+"""How long to wait for the end of all processes together: one that waits for a dead file system may never go."""
 
 _live: weakref.WeakSet[ZygoteClient] = weakref.WeakSet()
 
@@ -49,47 +52,62 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 class ZygoteClient:
-    """One zygote process, from exec to its end."""
+    """One zygote and its guard, from exec to their end; ``close`` ends with them all that they have started."""
 
     def __init__(self, spec: WorkerSpec, pickled: bytes | None, log_fd: int | None) -> None:
         self._spec = spec
         self._pickled = pickled
         self._log_fd = log_fd
         self._process: subprocess.Popen[bytes] | None = None
+        self._pidfd = -1
         self._control: socket.socket | None = None
         self._lifeline = -1
         self._outbox: deque[tuple[bytes, list[int]]] = deque()
 
     def start(self) -> None:
-        """Exec a fresh interpreter; it loads the user's code at once and says so in a message."""
+        """Exec a fresh interpreter; it loads the user's code at once and says so in a message.
+
+        Raises ``ResourceError`` if the machine gives no process or no descriptors for it.
+        """
         _live.add(self)
-        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        lifeline_read, self._lifeline = os.pipe()
-        spec_fd = _memory_file("batchflow-spec", self._spec.to_json())
-        pickled_fd = -1 if self._pickled is None else _memory_file("batchflow-function", self._pickled)
-        inherited = [fd for fd in (theirs.fileno(), lifeline_read, spec_fd, pickled_fd) if fd >= 0]
+        try:
+            with contextlib.ExitStack() as ours_no_more:
+                self._process = self._exec(self._make_descriptors(ours_no_more))
+            self._pidfd = os.pidfd_open(self._process.pid)
+        except OSError as error:
+            self.close()
+            raise ResourceError(f"cannot start the process that workers are forked from: {error}") from error
+
+    def _make_descriptors(self, stack: contextlib.ExitStack) -> list[int]:
+        """What the process inherits, closed with ``stack``: lifeline, control, spec, pickled functions (-1: none)."""
+
+        def handed_over(descriptor: int) -> int:
+            stack.callback(os.close, descriptor)
+            return descriptor
+
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)
+        stack.callback(theirs.close)
+        lifeline, self._lifeline = os.pipe()
+        handed_over(lifeline)
+        spec = handed_over(_memory_file("batchflow-spec", self._spec.to_json()))
+        pickled = -1
+        if self._pickled is not None:
+            pickled = handed_over(_memory_file("batchflow-function", self._pickled))
+        return [lifeline, theirs.fileno(), spec, pickled]
+
+    def _exec(self, descriptors: list[int]) -> subprocess.Popen[bytes]:
         boot = Path(batchflow.__file__).parent / "worker" / "boot.py"
         variables = dict(os.environ) | dict(self._spec.environment)
-        numbers = [str(fd) for fd in (theirs.fileno(), lifeline_read, spec_fd, pickled_fd)]
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, str(boot), "batchflow.worker.zygote", *numbers],
-                stdin=subprocess.DEVNULL,
-                stdout=self._log_fd,
-                stderr=self._log_fd,
-                pass_fds=inherited,
-                env=variables | zygote_environment(variables),
-                start_new_session=True,  # Ctrl-C is for the driver, which knows what to do
-            )
-        except OSError as error:
-            control.close()
-            raise ResourceError(f"cannot start the process that workers are forked from: {error}") from error
-        finally:
-            theirs.close()
-            for descriptor in inherited[1:]:
-                os.close(descriptor)
-        control.setblocking(False)
-        self._control = control
+        return subprocess.Popen(
+            [sys.executable, str(boot), *map(str, descriptors)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log_fd,
+            stderr=self._log_fd,
+            pass_fds=[descriptor for descriptor in descriptors if descriptor >= 0],
+            env=variables | zygote_environment(variables),
+            start_new_session=True,  # Ctrl-C is for the driver, which knows what to do
+        )
 
     @property
     def started(self) -> bool:
@@ -150,38 +168,64 @@ class ZygoteClient:
 
     def forget(self) -> None:
         """Let go of the zygote without ending it: it belongs to another process."""
-        while self._outbox:
-            self._drop_first()
-        if self._control is not None:
-            self._control.close()
-            self._control = None
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
+        self._hang_up()
+        self._forget_pidfd()
         if self._process is not None:
             self._process.returncode = 0  # not our child: nothing to wait for
             self._process = None
 
-    def close(self) -> int | None:
-        """End the zygote and with it every worker; returns its exit status (negative: a signal)."""
+    def close(self, timeout_s: float = CLOSE_S) -> int | None:
+        """End zygote, workers and all that they have started; returns the zygote's exit status (negative: a signal).
+
+        None if they have not ended within ``timeout_s``: one of them is in the kernel's hands.
+        """
+        self._hang_up()
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        if self._pidfd < 0:  # there was no descriptor for it; but then it has started nothing yet
+            return process.wait()
+        has_ended = _is_readable(self._pidfd, timeout_s)
+        if not has_ended:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self._forget_pidfd()
+        if not has_ended or _was_killed(process.pid):
+            kill_session(process.pid)  # what the guard could not end is ours to end, as long as its number is ours
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=1.0)
+        if not has_ended or process.returncode is None:
+            return None
+        return process.returncode if process.returncode <= 128 else 128 - process.returncode
+
+    def _forget_pidfd(self) -> None:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _hang_up(self) -> None:
         while self._outbox:
             self._drop_first()
         if self._control is not None:
             self._control.close()
             self._control = None
-        process, self._process = self._process, None
-        if process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE_S)  # it ends what its workers have started
         if self._lifeline >= 0:
-            os.close(self._lifeline)  # the kernel kills it now, whatever it is doing
+            os.close(self._lifeline)  # with the last copy of it the guard ends them, whatever they are doing
             self._lifeline = -1
-        if process is None:
-            return None
-        try:
-            return process.wait(timeout=10)
-        except subprocess.TimeoutExpired:  # it waits for a dead file system, and ends when that answers
-            return None
+
+
+def _was_killed(pid: int) -> bool:
+    """Whether a child, which has ended, was ended by a signal; it is not collected."""
+    try:
+        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    except ChildProcessError:  # somebody else collected it
+        return False
+    return found is not None and found.si_code != os.CLD_EXITED
+
+
+def _is_readable(descriptor: int, timeout_s: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(0.0, timeout_s * 1000)))
 
 
 def _memory_file(name: str, content: bytes) -> int:

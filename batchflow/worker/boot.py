@@ -1,19 +1,23 @@
-"""Start one of batchflow's child programs in a fresh interpreter: ``python boot.py MODULE ARGUMENT...``.
+"""Start the zygote in a fresh interpreter, under a guard: ``python boot.py LIFELINE DESCRIPTOR...``.
 
 It runs as a script, so that it can import the very package that its parent runs, by its place on disk: neither a folder
 ``batchflow`` nor a ``json.py`` in the current folder is ever imported.  Until that is settled it imports nothing that
 Python has not imported itself.
+
+This process stays behind as the guard, its copy goes on as the zygote.  What the guard needs the zygote needs as well,
+so it is imported before the fork, and a guard costs next to nothing.
 """
 
+import gc
 import sys
 
 
 def boot() -> None:
-    """Make this file's package importable as ``batchflow``, and run ``main(arguments)`` of the module named."""
+    """Make this file's package importable as ``batchflow``, fork, and run the zygote on the inherited descriptors."""
     here = __file__.rpartition("/")[0]
+    gc.disable()  # until the user's code is loaded: nothing of ours is garbage
     if sys.path and sys.path[0] == here:  # the script's own folder, put there by Python
         del sys.path[0]
-    from importlib import import_module
     from importlib.util import module_from_spec, spec_from_file_location
 
     package = here.rpartition("/")[0]
@@ -23,7 +27,13 @@ def boot() -> None:
     module = module_from_spec(spec)
     sys.modules["batchflow"] = module
     spec.loader.exec_module(module)
-    import_module(sys.argv[1]).main(sys.argv[2:])
+    from batchflow.worker import guard
+
+    lifeline, *others = map(int, sys.argv[1:])
+    guard.stay_behind(lifeline, [descriptor for descriptor in others if descriptor >= 0])
+    from batchflow.worker import zygote
+
+    zygote.main(lifeline, *others)
 
 
 if __name__ == "__main__":

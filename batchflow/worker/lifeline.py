@@ -1,14 +1,12 @@
-"""Dying with one's parent, whatever this process is doing at that moment."""
+"""Dying with the driver, whatever this process is doing at that moment."""
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import select
 import signal
 
-_PR_SET_PDEATHSIG = 1
 _F_SETSIG = 10
 
 
@@ -24,14 +22,4 @@ def hang_on(pipe: int) -> None:
     poll = select.poll()
     poll.register(pipe, select.POLLHUP)
     if poll.poll(0):  # it was closed before the line above
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def die_with_parent(parent: int) -> None:
-    """Die when the parent ends; ``parent`` is its pid as it was before the fork.
-
-    For children of a process with a single thread only.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,7 +1,8 @@
 """The process that workers are forked from: fresh, single-threaded, with the user's code imported once.
 
-It is exec'd by the driver, loads the user's code, then forks a worker whenever it is asked to, and reports how each one
-ended.  It never runs ``init()`` or ``run()``, and never touches data.
+It is the copy of a process that the driver exec'd and that stays behind as its guard.  It loads the user's code, then
+forks a worker whenever it is asked to, and reports how each one ended.  It never runs ``init()`` or ``run()``, and
+never touches data.
 
 The conversation, one JSON object for each message on a SOCK_SEQPACKET socket:
 
@@ -27,7 +28,7 @@ import sys
 from typing import Any, NoReturn
 
 from batchflow import _core
-from batchflow.worker import capture, lifeline, loop, threads, wire
+from batchflow.worker import capture, guard, lifeline, loop, threads, wire
 from batchflow.worker.failures import bounded, describe_failure
 from batchflow.worker.spec import WorkerSpec
 from batchflow.worker.user_code import UserCode, load_user_code
@@ -54,6 +55,7 @@ class Zygote:
     def load(self) -> None:
         """Load the user's code unless the workers shall, and report."""
         watch = threads.ThreadWatch()
+        gc.enable()
         try:
             if not self._spec.import_late:
                 with watch:
@@ -87,12 +89,6 @@ class Zygote:
                 elif not self._answer():
                     return
 
-    def end(self) -> NoReturn:
-        """The driver is gone: end every worker with what it started."""
-        for _, _, pid in self._children.values():
-            _kill_group(pid)
-        os._exit(0)
-
     def _answer(self) -> bool:
         message, descriptors = wire.receive(self._control)
         if not message:
@@ -124,7 +120,7 @@ class Zygote:
 
     def _become_worker(self, parent: int, worker: int, generation: int, descriptors: list[int]) -> NoReturn:
         try:
-            lifeline.die_with_parent(parent)
+            guard.die_with_parent(parent)
             os.setpgid(0, 0)
             if self._theirs is not None:
                 signal.signal(signal.SIGCHLD, self._theirs)
@@ -165,16 +161,14 @@ class Zygote:
         socket.send_fds(self._control, [json.dumps(message).encode()], list(descriptors))
 
 
-def main(arguments: list[str]) -> None:
-    """``CONTROL LIFELINE SPEC PICKLED``: inherited descriptors, the last one -1 if there is no pickled function."""
-    control_fd, lifeline_fd, spec_fd, pickled_fd = map(int, arguments)
+def main(lifeline_fd: int, control_fd: int, spec_fd: int, pickled_fd: int) -> NoReturn:
+    """Until the driver is gone; what lives then is the guard's.  All are inherited descriptors, the last may be -1."""
     for inherited in (control_fd, lifeline_fd, spec_fd, pickled_fd):
         if inherited >= 0:
             os.set_inheritable(inherited, False)
     lifeline.hang_on(lifeline_fd)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     spec = WorkerSpec.from_json(_read(spec_fd))
     pickled = _read(pickled_fd) if pickled_fd >= 0 else b""
     with socket.socket(fileno=control_fd) as control:
@@ -184,7 +178,7 @@ def main(arguments: list[str]) -> None:
         with contextlib.suppress(BrokenPipeError):  # the driver went while we spoke
             zygote.load()
             zygote.serve()
-        zygote.end()
+    os._exit(0)
 
 
 def _kill_group(pid: int) -> None:

@@ -165,7 +165,7 @@ def test_a_killed_owner_takes_everything_with_it(tmp_path):
     assert owner.stdout is not None
     assert owner.stdout.readline() == b"running\n"
     family = descendants(owner.pid)
-    assert len(family) == 3
+    assert len(family) == 4  # the guard, the zygote and two workers
     owner.kill()
     owner.wait()
     owner.stdout.close()

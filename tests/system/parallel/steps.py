@@ -133,6 +133,13 @@ def processes_with(mark: str) -> list[int]:
     return found
 
 
+def parent_of(pid: int) -> int:
+    """The pid of a living process's parent; 0 if it has just ended."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    return 0
+
+
 def open_descriptors() -> int:
     gc.collect()
     return len(os.listdir("/proc/self/fd"))
@@ -224,6 +231,16 @@ class Steps:
     def noticed(self, piece: str) -> bool:
         """Whether the step that runs now has given a notice with these words."""
         return self.latest is not None and any(piece in notice for notice in self.latest.notices)
+
+    def guard(self, driver: int | None = None) -> int:
+        """The guard of the step that runs now: the child of the driver (default: this process)."""
+        (guard,) = [pid for pid in processes_with(self.mark) if parent_of(pid) == (driver or os.getpid())]
+        return guard
+
+    def zygote(self, driver: int | None = None) -> int:
+        """The process that workers are forked from: the first child of the guard."""
+        guard = self.guard(driver)
+        return min(pid for pid in processes_with(self.mark) if parent_of(pid) == guard)
 
     def check(self) -> None:
         """Nothing is left: no process, no descriptor, no thread, no scratch folder."""

@@ -29,11 +29,6 @@ def pids(folder: Path, worker: int | str = "*") -> list[int]:
     return [int(path.name.rpartition("-")[2]) for path in folder.glob(f"pid-{worker}-*")]
 
 
-def zygotes(steps: Steps) -> list[int]:
-    """Of a step whose workers are known: the processes that carry its mark and are no worker."""
-    return [pid for pid in processes_with(steps.mark) if pid not in pids(steps.folder)]
-
-
 def end(pid: int, number: int = signal.SIGKILL) -> None:
     os.kill(pid, number)
     wait_until(lambda: not alive(pid))
@@ -160,8 +155,7 @@ def test_a_dead_zygote_is_replaced_with_its_workers(steps: Steps, number: int) -
 
     def meanwhile() -> None:
         wait_until(lambda: len(pids(steps.folder)) == 2)
-        (zygote,) = zygotes(steps)
-        end(zygote, number)
+        end(steps.zygote(), number)
         (steps.folder / "go").touch()
 
     outcome = steps.run(script(body, before=TELLS_ITS_PID), meanwhile=meanwhile)
@@ -174,7 +168,7 @@ def test_a_zygote_killed_before_its_workers_are_ready_is_no_fault_of_init(steps:
     begins_slowly += "\n(FOLDER / f'import-{os.getpid()}').touch()\n"
 
     def meanwhile() -> None:
-        wait_until(lambda: len(processes_with(steps.mark)) == 5)  # the zygote and four workers in init()
+        wait_until(lambda: len(processes_with(steps.mark)) == 6)  # guard, zygote and four workers in init()
         (path,) = steps.folder.glob("import-*")
         end(int(path.name[7:]))
         (steps.folder / "go").touch()
@@ -217,9 +211,8 @@ def test_a_stopped_zygote_holds_nothing_up_for_ever(steps: Steps, monkeypatch: p
 
     def meanwhile() -> None:
         wait_until((steps.folder / "at work").exists)
-        (zygote,) = zygotes(steps)
         (worker,) = pids(steps.folder)
-        os.kill(zygote, signal.SIGSTOP)
+        os.kill(steps.zygote(), signal.SIGSTOP)
         os.kill(worker, signal.SIGKILL)
         (steps.folder / "go").touch()
 
