@@ -51,7 +51,7 @@ class PlayedDisk:
 
     def _reach(self, name: str) -> None:
         self.reached.add(name)
-        if name == "output_opened":
+        if name == "output_opened" and self.path.exists():
             self._synced.pop(self.path.stat().st_ino, None)  # inodes are used again
         if name == self.deadly:
             self.deadly = None
