@@ -8,7 +8,6 @@ import os
 import signal
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -72,7 +71,7 @@ def asleep(ends: Ends, work: Callable[[], None]) -> Iterator[None]:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     while not ends.word(WORKER_SLEEPING) and thread.is_alive():
-        time.sleep(0.001)
+        os.sched_yield()
     assert thread.is_alive(), failures
     yield
     thread.join(60)
@@ -101,7 +100,7 @@ def test_a_call_arrives_in_pieces_while_its_worker_sleeps_between_them(ends: End
     with asleep(ends, lambda: taken.append(ends.port.take_call())):
         assert ends.channel.call(5, 2, payload)
         while not ends.channel.flush():
-            time.sleep(0.001)
+            os.sched_yield()
     assert taken == [(5, 2, payload)]
 
 
