@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeVar
 from batchflow.errors import ROOM_HINT, JournalError, NoRoomError, RefusedError, ResourceError
 from batchflow.journal.shapes import revived
 from batchflow.journal.state_folder import make_state_folder, open_private_file
+from batchflow.private import open_regular
 
 Value = TypeVar("Value")
 _MAGIC = b"SQLite format 3\0"
@@ -249,7 +250,10 @@ def _check_header(path: Path, kind: Kind) -> None:
 
 def _read_header(path: Path, kind: Kind) -> bytes:
     try:
-        with path.open("rb") as file:
+        for suffix in ("-wal", "-shm", "-journal"):  # SQLite would open them whatever they are
+            with contextlib.suppress(FileNotFoundError):
+                open_regular(path.with_name(path.name + suffix)).close()
+        with open_regular(path) as file:
             return file.read(_WRITE_VERSION + 1)
     except OSError as error:
         raise ResourceError(f"{kind.title} cannot be read, path={path}: {error.strerror}") from error

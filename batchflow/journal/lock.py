@@ -24,9 +24,12 @@ from typing import Any
 from batchflow.clock import Clock, SystemClock
 from batchflow.errors import RefusedError, ResourceError
 from batchflow.journal.state_folder import boot_id, make_state_folder, open_private_file
+from batchflow.private import open_regular
 
 LOCK_NAME = "lock"
 _RETRY_S = 0.05
+_SIZE_MAX = 1 << 12
+"""Bytes of what a holder writes about itself, and more."""
 
 
 class WorkflowLock:
@@ -105,8 +108,9 @@ class WorkflowLock:
 def read_holder(state_folder: Path) -> Mapping[str, Any]:
     """What the last holder wrote about itself: pid, host, started_at, boot_id, start_ticks; empty if unreadable."""
     try:
-        value = json.loads((state_folder / LOCK_NAME).read_bytes())
-    except (OSError, ValueError):
+        with open_regular(state_folder / LOCK_NAME) as file:
+            value = json.loads(file.read(_SIZE_MAX))
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

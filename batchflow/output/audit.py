@@ -178,7 +178,7 @@ def _expected_objects(failures: Iterable[FailureEntry]) -> Iterator[tuple[int, d
 def _is_entry(line: bytes, expected: tuple[int, Mapping[str, Any]]) -> bool:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     if not isinstance(value, dict) or not line.endswith(b"\n"):
         return False

@@ -14,6 +14,7 @@ from typing import Any
 from batchflow.errors import InternalError, JournalError
 from batchflow.model import Receipt
 from batchflow.output.replace import write_text
+from batchflow.private import open_regular
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "str": (str,),
@@ -41,8 +42,9 @@ def write_receipt(path: Path, receipt: Receipt) -> None:
 def read_receipt(path: Path) -> Receipt:
     """Raises ``FileNotFoundError`` if there is none, ``JournalError`` if it is damaged or does not balance."""
     try:
-        values = json.loads(path.read_bytes())
-    except ValueError as error:
+        with open_regular(path) as file:
+            values = json.loads(file.read())
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"not JSON: {error}") from error
     if not isinstance(values, dict):
         raise _damaged(path, "expected an object")

@@ -29,6 +29,7 @@ from typing import Any
 
 from batchflow._core import Listing
 from batchflow.errors import DatasetError
+from batchflow.private import open_regular
 from batchflow.redaction import asks_for_secret, fingerprint, fingerprinted, names_secret
 from batchflow.runner.code import CodeReader
 from batchflow.workflow.references import DOLLAR, escape, readable
@@ -288,7 +289,7 @@ def content_of(path: Path) -> str | None:
     """A digest of the file's bytes; None if it cannot be read."""
     digest = hashlib.blake2b(digest_size=16)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError:

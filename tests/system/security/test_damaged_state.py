@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
+import shutil
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +15,28 @@ from system.security.runs import PARALLEL, batchflow, make
 
 from batchflow.cli.main import main
 
-SCRIPT = "def run(mini_batch):\n    if '3' in mini_batch[0]:\n        raise ValueError('bad')\n    return mini_batch\n"
+SCRIPT = """
+def run(mini_batch):
+    if mini_batch[0].endswith("3.txt"):
+        raise ValueError("bad")
+    return mini_batch
+"""
 VERBS = ("status", "plan", "verify", "status --json", "plan --json")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = make(tmp_path, {"workflow.toml": PARALLEL + "error_threshold = 1\n", "score.py": SCRIPT})
-    assert batchflow(folder, "run").returncode == 0
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workflow that has run."""
+    files = {"workflow.toml": PARALLEL + "error_threshold = 1\n", "score.py": SCRIPT}
+    folder = make(tmp_path_factory.mktemp("finished"), files)
+    done = batchflow(folder, "run")
+    assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "flow"))
 
 
 @pytest.mark.fault("S33", "F15")
@@ -70,3 +87,62 @@ def test_a_run_refuses_and_changes_nothing(folder: Path, name: str) -> None:
         assert (done.returncode, "Traceback" in done.stderr) == (6, False), done.stderr
         assert path.read_bytes() == bytes(bad)
         assert (folder / "build/rows.csv").read_bytes() == outputs
+
+
+PLANTED = (
+    *(f".batchflow/workflow/{name}" for name in ("lock", "records.db", "records.db-wal", "records.db-shm")),
+    *(f".batchflow/workflow/steps/predict/{name}" for name in ("journal.db", "journal.db-wal", "receipt.json")),
+    *(".batchflow/workflow/steps/predict/failed.jsonl", "build/rows.csv", "score.py", "data/0.txt", "workflow.toml"),
+)
+
+
+@pytest.fixture
+def said(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], tuple[int, str]]]:
+    """Runs a verb in this process, for at most a minute."""
+    monkeypatch.chdir(folder)
+
+    def say(verb: str) -> tuple[int, str]:
+        code = main(verb.split())
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err + captured.out
+        return code, captured.err + captured.out
+
+    def complain(*_: object) -> None:
+        raise AssertionError("it waits")
+
+    before = signal.signal(signal.SIGALRM, complain)
+    signal.alarm(60)
+    yield say
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.fault("S6", "S33")
+@pytest.mark.parametrize("name", PLANTED)
+def test_looking_never_waits_for_a_pipe_that_somebody_planted(
+    folder: Path, said: Callable[[str], tuple[int, str]], name: str
+) -> None:
+    path = folder / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    for verb in ("status", "plan", "verify", "list"):
+        code, text = said(verb)
+        assert code in (0, 3, 4, 6), text
+
+
+@pytest.mark.fault("S33")
+@pytest.mark.parametrize("name", ["lock", "steps/predict/receipt.json", "steps/predict/failed.jsonl"])
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b"1" * 5000, b"{}", b'{"pid": true, "host": 3, "started_at": []}', b"\xff\xfe", b'{"pid": 1e999}'],
+    ids=["deep", "long number", "empty", "other types", "no text", "infinite"],
+)
+def test_looking_at_small_files_that_were_made_up_ends_in_words(
+    folder: Path, said: Callable[[str], tuple[int, str]], name: str, content: bytes
+) -> None:
+    (folder / ".batchflow/workflow" / name).write_bytes(content)
+    for verb in ("status", "plan", "verify"):
+        code, text = said(verb)
+        assert code in (0, 6), text
