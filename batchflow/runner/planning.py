@@ -111,7 +111,7 @@ class Planner:
                 scope.update(self._workflow.steps[name].dependencies)
         for name in self._order:
             step = self._workflow.steps[name]
-            if name not in scope and any(self.pasts.left_over(step)):
+            if name not in scope and self.pasts.left_over(step):
                 waits_for = next(one for one in step.dependencies if one in self._stale)
                 self._blocked[name] = cannot_retry(step, f"step {waits_for}, which it needs, is not up to date")
         scope.update(self._blocked)
@@ -176,8 +176,8 @@ class Planner:
         reasons += [Reason("upstream", name) for name in waits_for]
         if step.parallel is not None and not step.parallel.allow_reuse:
             reasons.append(Reason("no_reuse", "", position=step.key_positions.get("parallel.allow_reuse")))
-        if self._options.retry and not waits_for and any(left_over := self.pasts.left_over(step)):
-            reasons.append(retry_reason(*left_over))
+        if self._options.retry and not waits_for and (left_over := self.pasts.left_over(step)):
+            reasons.append(retry_reason(left_over))
             self._retried.add(step.name)
         return reasons
 

@@ -60,15 +60,18 @@ class Pasts:
         past = self.of(step)
         return past.committed if isinstance(past, Past) and not past.is_over else None
 
-    def left_over(self, step: Step) -> tuple[int, int]:
-        """How many items failed in the last run of the step, and to how many it did not come."""
+    def left_over(self, step: Step) -> str:
+        """What ``retry`` is about, ``2 failed items, 3 missing items``; empty if there is nothing."""
         past = self.of(step)
-        return (past.committed.failed, past.committed.to_do) if isinstance(past, Past) else (0, 0)
+        if not isinstance(past, Past):
+            return ""
+        kinds = [(past.committed.failed, "failed item"), (past.committed.to_do, "missing item")]
+        counted = ", ".join(count(number, kind) for number, kind in kinds if number)
+        return counted or ("" if past.is_over else "an output to finish")
 
 
-def retry_reason(failed_count: int, missing_count: int) -> Reason:
-    kinds = [(failed_count, "failed item"), (missing_count, "missing item")]
-    return Reason("retry", "", None, ", ".join(count(number, kind) for number, kind in kinds if number))
+def retry_reason(left_over: str) -> Reason:
+    return Reason("retry", "", None, left_over)
 
 
 def for_one_step(options: RunOptions, reasons: tuple[Reason, ...]) -> RunOptions:
