@@ -9,7 +9,6 @@ Invariant: a worker's process, if it lives, holds the rings of its slot's curren
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import select
 import signal
@@ -232,7 +231,7 @@ class WorkerPool:
         self._epoll.unregister(self._zygote.fileno())
         self._zygote.close()
         waiting = [slot for slot in self.slots if slot.asked_for]
-        self._start_zygote(dataclasses.replace(self.spec, import_late=True))
+        self._start_zygote(self.spec._replace(import_late=True))
         for slot in waiting:
             slot.asked_for = False
             self.start_worker(slot.number)

@@ -11,10 +11,9 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import NamedTuple, cast
 
 from batchflow.errors import EntryScriptError
 from batchflow.worker.failures import message_of, type_name, user_traceback
@@ -22,8 +21,7 @@ from batchflow.worker.failures import message_of, type_name, user_traceback
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-@dataclass(frozen=True)
-class EntryScript:
+class EntryScript(NamedTuple):
     """The functions of one executed script; the optional ones are None where it has none."""
 
     module: ModuleType
