@@ -22,7 +22,8 @@ from typing import Any
 STARS = "***"
 _HIDDEN_SIZE_MIN = 6
 """Shorter values would be found everywhere."""
-_HIDDEN_COUNT_MAX = 10_000
+_HIDDEN_COUNT_MAX = 2_000
+"""Spellings; in a process that runs workflow after workflow the oldest are forgotten."""
 _NAME_SIZE_MAX = 64
 _FINGERPRINT_ROUNDS = 20_000
 
@@ -129,6 +130,7 @@ _PATTERNS = (
 _NAMED_HINTS = ("pass", "secret", "token", "jwt", "cookie", "credential", "key", "string", "pwd", "sas", "sig")
 
 _lock = threading.Lock()
+_known: dict[str, None] = {}
 _hidden: tuple[str, ...] = ()
 
 
@@ -143,9 +145,13 @@ def hide(value: object) -> None:
     forms = {*_spellings(value), *_spellings(value.strip())}
     forms |= {line.strip() for line in value.splitlines() if len(line.strip()) >= 2 * _HIDDEN_SIZE_MIN}
     with _lock:
-        if not forms <= set(_hidden) and len(_hidden) < _HIDDEN_COUNT_MAX:
-            # The longest first, so that no part of one is left when a shorter one lies in it.
-            _hidden = tuple(sorted({*_hidden, *forms}, key=len, reverse=True))
+        for form in forms:
+            _known.pop(form, None)  # the newest are at the end
+            _known[form] = None
+        while len(_known) > _HIDDEN_COUNT_MAX:
+            del _known[next(iter(_known))]
+        # The longest first, so that no part of one is left when a shorter one lies in it.
+        _hidden = tuple(sorted(_known, key=len, reverse=True))
 
 
 def _spellings(value: str) -> set[str]:

@@ -44,6 +44,7 @@ secret_name AWS_ACCESS_KEY_ID GPG_KEY author compass canvas pandas pass first_pa
 
 @pytest.fixture(autouse=True)
 def nothing_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_known", {})
     monkeypatch.setattr(redaction, "_hidden", ())
 
 
@@ -135,6 +136,12 @@ def test_a_hidden_value_is_found_in_any_spelling() -> None:
         shown = redact(f"<{spelling}>")
         assert "***" in shown
         assert "ib" not in shown
+
+
+def test_the_oldest_of_very_many_are_forgotten() -> None:
+    for number in range(2_100):
+        hide(f"kolibri-{number}-")
+    assert redact("kolibri-0- kolibri-2099-") == "kolibri-0- ***"
 
 
 def test_of_two_hidden_values_the_longer_one_goes_first() -> None:

@@ -45,10 +45,9 @@ def test_a_file_system_without_locks_is_refused_in_words(
 @pytest.mark.fault("L2")
 def test_a_run_on_another_machine_is_believed_to_live(state: Path) -> None:
     """Nobody here can tell: its plan says so, and its lock is asked, as any other is."""
-    with WorkflowLock(state, wait_s=0.0):
-        pass
     lock = state / LOCK_NAME
-    holder = json.loads(lock.read_text()) | {"host": "another-machine", "pid": 1}
+    with WorkflowLock(state, wait_s=0.0):
+        holder = json.loads(lock.read_text()) | {"host": "another-machine", "pid": 1}
     lock.write_text(json.dumps(holder))
     assert holder_is_alive(state)
     assert (describe_live_holder(state) or "").startswith("pid=1, host=another-machine, started=")

@@ -15,6 +15,7 @@ from batchflow.workflow.diagnostics import render_warning
 
 @pytest.fixture(autouse=True)
 def nothing_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_known", {})
     monkeypatch.setattr(redaction, "_hidden", ())
 
 
