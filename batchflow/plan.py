@@ -89,6 +89,8 @@ class Plan:
         self.failed_item_count = before.failed_items
         self.failed_mini_batch_count = before.failed_mini_batches
         """Those with failed or missing items."""
+        self._failed_open_count = 0
+        """Those of them that are isolating, or wait to be committed."""
         self.attempts = 0
         """Dispatches of this session, parts included."""
 
@@ -187,6 +189,13 @@ class Plan:
         if count > self.in_flight_count:
             raise ValueError(f"{count} mini-batches came back, in_flight_count={self.in_flight_count}")
         self.in_flight_count -= count
+        # Nobody knows which ones were committed: what is not in flight and not isolating any more was among them.
+        self._failed_open_count = min(self._failed_open_count, self.in_flight_count + len(self._isolations))
+
+    @property
+    def decided_count(self) -> int:
+        """Mini-batches of this session of which anything is decided: never fewer than have failed in it."""
+        return self.succeeded_count + self.lost_count + self._failed_open_count
 
     # Isolation
 
@@ -209,7 +218,8 @@ class Plan:
         isolation = self._isolations[part.mini_batch_index]
         was_good = not isolation.has_failures
         self._try_parts(part.mini_batch_index, isolation.saved(part.start, missing_count))
-        self.failed_mini_batch_count += was_good and isolation.has_failures
+        if was_good and isolation.has_failures:
+            self._count_failed()
 
     def _part_failed(self, failure: Failure) -> Lost | None:
         part = failure.dispatch
@@ -219,8 +229,14 @@ class Plan:
         if part.count > 1:
             return None
         self.failed_item_count += 1
-        self.failed_mini_batch_count += was_good
+        if was_good:
+            self._count_failed()
         return Lost(part, failure)
+
+    def _count_failed(self) -> None:
+        """Once for each mini-batch that isolates, however much of it fails."""
+        self.failed_mini_batch_count += 1
+        self._failed_open_count += 1
 
     def _try_parts(self, index: int, parts: list[Part]) -> None:
         for part in parts:
@@ -235,11 +251,13 @@ class Plan:
         if not isolation.is_over:
             raise ValueError(f"parts of mini-batch {mini_batch_index} are not decided yet")
         self.failed_item_count += spoilt_count
-        self.failed_mini_batch_count += spoilt_count > 0 and not isolation.has_failures
+        if spoilt_count and not isolation.has_failures:
+            self._count_failed()
         if isolation.saved_count > spoilt_count:
             self.in_flight_count += 1
             return True
         self.lost_count += 1
+        self._failed_open_count -= 1
         return False
 
     def stop_isolation(self, mini_batch_index: int) -> None:

@@ -161,7 +161,7 @@ class Books:
         return Progress(
             totals=replace(
                 self.state.totals,
-                mini_batches=before.mini_batches + plan.succeeded_count + plan.lost_count,
+                mini_batches=before.mini_batches + plan.decided_count,
                 failed_mini_batches=plan.failed_mini_batch_count,
                 surplus=before.surplus + self._gather.counts.surplus,
                 attempts=before.attempts + plan.attempts,

@@ -166,9 +166,12 @@ class PlanMachine(RuleBasedStateMachine):
         assert plan.failed_item_count == states.count("failed") + missing
         assert plan.succeeded_item_count == len(committed) - missing
         assert plan.item_count == len(states)
+        assert plan.succeeded_count + plan.lost_count <= plan.decided_count <= plan.mini_batches.count
+        assert plan.failed_mini_batch_count <= plan.decided_count
         if plan.done:
             assert plan.failed_mini_batch_count == len(self.blemished)
             assert plan.succeeded_item_count + plan.failed_item_count == plan.item_count
+            assert plan.decided_count == plan.mini_batches.count
             assert (plan.ready_count, plan.in_flight_count, plan.isolating_count) == (0, 0, 0)
 
     def is_over(self, start: int, stop: int) -> bool:
