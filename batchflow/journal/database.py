@@ -89,7 +89,7 @@ class Database:
                     version = _check(connection, path, kind)
                 except sqlite3.OperationalError as error:
                     connection.close()
-                    if mode == _LAST_MODE or "readonly" not in str(error):
+                    if mode == _LAST_MODE or not any(word in str(error) for word in _UNUSABLE_INDEX):
                         raise
                 except BaseException:
                     connection.close()
@@ -174,6 +174,8 @@ class Database:
 
 
 _LAST_MODE = "mode=ro"
+_UNUSABLE_INDEX = ("readonly", "locking protocol")
+"""What SQLite says of an index that it would have to write: one that lags behind, or was only begun."""
 
 
 def _reading_modes(path: Path) -> tuple[str, ...]:
@@ -185,8 +187,17 @@ def _reading_modes(path: Path) -> tuple[str, ...]:
     """
     if not path.with_name(path.name + "-wal").exists():
         return ("mode=ro&immutable=1",)
-    index = path.with_name(path.name + "-shm")
-    return ("mode=ro&readonly_shm=1", _LAST_MODE) if index.exists() else (_LAST_MODE,)
+    return ("mode=ro&readonly_shm=1", _LAST_MODE) if _has_index(path) else (_LAST_MODE,)
+
+
+def _has_index(path: Path) -> bool:
+    """Whether the index of the log was ever written: SQLite waits ten seconds for one that was only created."""
+    try:
+        with path.with_name(path.name + "-shm").open("rb") as index:
+            version = index.read(4)
+    except OSError:
+        return False
+    return len(version) == 4 and version != bytes(4)
 
 
 def pack(value: object, key: tuple[object, ...] = ()) -> str:
