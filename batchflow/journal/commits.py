@@ -127,6 +127,9 @@ class State:
     extent_count: int = 0
     receipt: Mapping[str, Any] | None = None
     """Once it is finished."""
+    output_ids: Mapping[str, int] = field(default_factory=dict)
+    """Inodes of the outputs under their temporary names, once it is finished: what has which name tells how far its
+    publication came."""
 
 
 class Journal:

@@ -47,7 +47,12 @@ class Books:
         self._segment = None if job.output_path is None else Segment(job.output_path)
         self.journal = Journal.open_for_run(job.state_folder, durability=job.settings.durability)
         self.committer = Committer(
-            self.journal, self._segment, job.output_folder, clock=clock, wait_for_room=self._wait_for_room
+            self.journal,
+            self._segment,
+            job.output_folder,
+            outputs=job.outputs,
+            clock=clock,
+            wait_for_room=self._wait_for_room,
         )
         self.may_commit = False
         """Work goes on, and no commit has failed: a sync that did is never tried again."""

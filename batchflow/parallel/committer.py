@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from batchflow._core import Extent, crc32c
@@ -56,7 +57,8 @@ class Progress:
 class Committer:
     """``begin`` or ``resume`` (or ``reopen``), then ``commit`` for each group, then ``finish``; ``close`` at any time.
 
-    ``segment`` takes the rows, None with ``summary_only``; ``folder`` is where the script writes files of its own.
+    ``segment`` takes the rows, None with ``summary_only``; ``folder`` is where the script writes files of its own;
+    ``outputs``: the temporary path of everything that is published in the end.
     ``wait_for_room`` is called when the disk is full: True to try again.
     """
 
@@ -66,12 +68,14 @@ class Committer:
         segment: Segment | None,
         folder: Path | None,
         *,
+        outputs: Mapping[str, Path] = MappingProxyType({}),
         clock: Clock,
         wait_for_room: Callable[[NoRoomError], bool],
     ) -> None:
         self._journal = journal
         self._segment = segment
         self._folder = folder
+        self._outputs = outputs
         self._clock = clock
         self._wait_for_room = wait_for_room
         self._committed_s = float("-inf")
@@ -137,6 +141,7 @@ class Committer:
                 boot_id=boot_id(),
                 is_suspect=False,
                 file_id=self._file_id(),
+                output_ids=self._output_ids() if phase == "finished" else {},
             )
         )
         reach("resume_committed")
@@ -318,7 +323,15 @@ class Committer:
             with self._suspicion():
                 self._segment.sync()
         reach("before_finish")
-        self._journal.update(replace(self.state, phase="finished", receipt=receipt, file_id=self._file_id()))
+        self._journal.update(
+            replace(
+                self.state,
+                phase="finished",
+                receipt=receipt,
+                file_id=self._file_id(),
+                output_ids=self._output_ids(),
+            )
+        )
         reach("after_finish")
 
     def check(self) -> None:
@@ -342,6 +355,9 @@ class Committer:
         if self._segment is not None:
             return self._segment.file_id
         return 0 if self._folder is None else self._folder.stat().st_ino
+
+    def _output_ids(self) -> dict[str, int]:
+        return {name: path.lstat().st_ino for name, path in self._outputs.items() if os.path.lexists(path)}
 
 
 def _empty(folder: Path) -> None:

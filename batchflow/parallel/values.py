@@ -46,4 +46,6 @@ class ParallelJob:
     copies: tuple[tuple[Path, Path], ...] = ()
     """Published outputs that are reopened, and their temporary paths."""
     is_published: bool = False
-    """All is done and the output has its name already: nothing but the receipt is wanted."""
+    """All is done and outputs have their names already: nothing but the receipt is wanted."""
+    outputs: Mapping[str, Path] = field(default_factory=dict)
+    """The temporary paths of what the caller publishes, but for copies of reports."""

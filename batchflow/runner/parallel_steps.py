@@ -29,17 +29,25 @@ class Beginning:
     """What the parallel runner is told, and what is not to be touched any more."""
 
     resumption: Resumption = field(default_factory=Resumption)
+    kept: frozenset[str] = frozenset()
+    """Outputs whose temporary files stay as they are: what is to become of them is decided later, if at all."""
+    published: frozenset[str] = frozenset()
+    """Outputs of the work that is resumed that have their names already."""
     is_published: bool = False
-    """The output of the work that is resumed has its name already."""
+    """Its publication has begun: nothing is left to do but to end it."""
     copies: tuple[tuple[Path, Path], ...] = ()
 
 
 def kept_outputs(step: Step) -> frozenset[str]:
-    """The outputs that grow while a parallel step runs: the rows, and the folders for files of the script's own."""
+    """The outputs that a parallel step's script makes, over all its runs; the others are copies of reports."""
     if step.parallel is None:
         return frozenset()
-    rows = step.parallel.append_row_to
-    return frozenset(name for name, output in step.outputs.items() if output.is_folder or name == rows)
+    return frozenset(step.outputs) - {step.parallel.failed_to, step.parallel.receipt_to}
+
+
+def script_folder(outputs: Mapping[str, PendingOutput]) -> PendingOutput | None:
+    """Where the script writes files of its own, if it does: the first output that is a folder."""
+    return next((one for one in outputs.values() if one.is_folder), None)
 
 
 def begin(
@@ -64,16 +72,28 @@ def begin(
         drop_journal(state_folder)
     past = look(state_folder, success)
     resumption = decide(step, workflow, past, signature, options, forced=forced)
-    if past is None or not resumption.resumes or past.state.phase != "finished":
-        return Beginning(resumption)
-    kept = [outputs[name] for name in sorted(kept_outputs(step))]
-    if not _is_published(past.state, kept, settings):
-        return Beginning(resumption)
-    for output in kept:
+    names = kept_outputs(step)
+    if past is None or not resumption.resumes:
+        return Beginning(resumption, kept=_emptied_later(settings, outputs))
+    if past.state.phase != "finished":
+        return Beginning(resumption, kept=names)
+    kept = {name: outputs[name] for name in sorted(names)}
+    published = {name: one for name, one in kept.items() if _is_published(one, past.state.output_ids.get(name))}
+    if kept and not published:
+        return Beginning(resumption, kept=names)
+    _check_rows(past.state, settings, outputs, published)
+    for output in published.values():
         discard(output)  # what is left of the exchange of two folders is the older one
     if resumption.reopens:
-        return Beginning(resumption, copies=tuple((output.final, output.temporary) for output in kept))
-    return Beginning(resumption, is_published=True)
+        copies = tuple((output.final, output.temporary) for output in published.values())
+        return Beginning(resumption, kept=names, copies=copies)
+    return Beginning(resumption, kept=names, published=frozenset(published), is_published=True)
+
+
+def _emptied_later(settings: ParallelSettings, outputs: Mapping[str, PendingOutput]) -> frozenset[str]:
+    """What the committer empties itself, when the journal has forgotten it."""
+    folder = script_folder(outputs)
+    return frozenset({settings.append_row_to or "", "" if folder is None else folder.name})
 
 
 def drop_journal(state_folder: Path) -> None:
@@ -92,23 +112,24 @@ def rows_path(settings: ParallelSettings, outputs: Mapping[str, PendingOutput], 
     return path / (settings.append_row_file_name or "parallel_run_step.txt") if output.is_folder else path
 
 
-def _is_published(state: State, kept: list[PendingOutput], settings: ParallelSettings) -> bool:
-    """Whether the finished output has its final name: told by the inode, or, after a move or copy, by its content."""
-    by_name = {output.name: output for output in kept}
-    final = rows_path(settings, by_name, final=True)
-    temporary = rows_path(settings, by_name, final=False)
+def _is_published(output: PendingOutput, file_id: int | None) -> bool:
+    """Whether a finished output has its final name: told by its inode, or, after a move or copy, by what is missing."""
+    temporary, final = _inode(output.temporary), _inode(output.final)
     if final is None or temporary is None:
-        if not kept:
-            return True
-        final, temporary = kept[0].final, kept[0].temporary
-        if _inode(final) == state.file_id:
-            return True
-        return _inode(temporary) is None and _inode(final) is not None
-    if _inode(final) == state.file_id or _inode(temporary) is None:
-        if _inode(final) is None or _checksum(final) != (state.committed_size, state.checksum):
-            raise JournalError(f"{final} is not as the step left it", hint=RESTART_HINT)
-        return True
-    return False
+        return final is not None
+    return final == file_id and temporary != file_id
+
+
+def _check_rows(
+    state: State,
+    settings: ParallelSettings,
+    outputs: Mapping[str, PendingOutput],
+    published: Mapping[str, PendingOutput],
+) -> None:
+    """Raise ``JournalError`` unless the rows are as they were when the step was finished, under whichever name."""
+    path = rows_path(settings, outputs, final=settings.append_row_to in published)
+    if path is not None and _checksum(path) != (state.committed_size, state.checksum):
+        raise JournalError(f"{path} is not as the step left it", hint=RESTART_HINT)
 
 
 def _inode(path: Path) -> int | None:

@@ -22,7 +22,7 @@ from batchflow.journal.state_folder import make_state_folder
 from batchflow.model import Event, Receipt
 from batchflow.output.publish import PendingOutput
 from batchflow.parallel.values import ParallelJob
-from batchflow.runner.parallel_steps import Beginning, rows_path
+from batchflow.runner.parallel_steps import Beginning, kept_outputs, rows_path, script_folder
 from batchflow.runner.process import CommandEnd, read_tail, run_command
 from batchflow.worker import call_child
 from batchflow.workflow.references import render
@@ -170,7 +170,7 @@ def _call_error(step: Step, end: CommandEnd, report: Mapping[str, Any], log_path
 
 def _run_parallel(job: StepJob, settings: ParallelSettings) -> Receipt:
     step = job.step
-    folder = next((one for one in job.outputs.values() if one.is_folder), None)
+    folder = script_folder(job.outputs)
     final = rows_path(settings, job.outputs, final=True)
     resumption = job.beginning.resumption
     receipt = job.run_parallel(
@@ -193,6 +193,7 @@ def _run_parallel(job: StepJob, settings: ParallelSettings) -> Receipt:
             reopens=resumption.reopens,
             copies=job.beginning.copies,
             is_published=job.beginning.is_published,
+            outputs={name: job.outputs[name].temporary for name in sorted(kept_outputs(step))},
         ),
         on_event=job.on_event,
         stop=job.stop,

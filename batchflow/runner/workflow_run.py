@@ -48,7 +48,7 @@ from batchflow.output.publish import (
 from batchflow.parallel.values import ParallelJob
 from batchflow.redaction import masked, redact
 from batchflow.runner.code import CodeReader
-from batchflow.runner.parallel_steps import Beginning, begin, kept_outputs
+from batchflow.runner.parallel_steps import Beginning, begin
 from batchflow.runner.planning import Planner, read_memory
 from batchflow.runner.prospects import Pasts, for_one_step
 from batchflow.runner.signature import code_of, settle_code, sign
@@ -201,10 +201,9 @@ class WorkflowRun:
         outputs = pending_outputs(step)
         self._records.put_claims(step.name, [output.final for output in outputs.values()])
         beginning = self._beginning(step, plan, outputs, signature)
-        kept = kept_outputs(step)
-        written = {name: one for name, one in outputs.items() if name not in kept or not beginning.is_published}
+        written = {name: one for name, one in outputs.items() if name not in beginning.published}
         for name, output in written.items():
-            prepare(output, keep=name in kept)
+            prepare(output, keep=name in beginning.kept)
         before = final_states(written.values())
         try:
             receipt = execute(self._job(step, outputs, signature, beginning))
