@@ -142,9 +142,15 @@ def _other_work(step: Step, old: Mapping[str, Any], new: Mapping[str, Any]) -> s
     return None
 
 
+_FORM_OF_ROWS = frozenset(
+    f"parallel.{name}"
+    for name in ("append_row_to", "append_row_file_name", "output_action", "output_format", "header", "delimiter")
+)
+"""Settings of which one file cannot have two."""
+
+
 def _outputs(settings: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("parallel.append_row_to", "parallel.append_row_file_name", "parallel.output_action")
-    return {name: value for name, value in settings.items() if name.startswith("outputs.") or name in keys}
+    return {name: value for name, value in settings.items() if name.startswith("outputs.") or name in _FORM_OF_ROWS}
 
 
 def _changes(step: Step, workflow: Workflow, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:

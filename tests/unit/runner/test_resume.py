@@ -114,6 +114,9 @@ def test_what_is_wished_is_dropped_with_one_line(wish: str, workflow: Workflow) 
         (changed("settings", **{"outputs.rows": "other.csv"}), "the outputs are declared otherwise"),
         (changed("settings", **{"parallel.append_row_to": "log"}), "the outputs are declared otherwise"),
         (changed("settings", **{"outputs.more": "more/"}), "the outputs are declared otherwise"),
+        (changed("settings", **{"parallel.output_format": "jsonl"}), "the outputs are declared otherwise"),
+        (changed("settings", **{"parallel.header": False}), "the outputs are declared otherwise"),
+        (changed("settings", **{"parallel.delimiter": ";"}), "the outputs are declared otherwise"),
     ],
 )
 @pytest.mark.parametrize("accept_changes", [False, True])
