@@ -31,7 +31,7 @@ class Catalogue:
     groups: Mapping[str, str]
     entries: Mapping[str, str]
     elsewhere: Mapping[str, str] = field(default_factory=dict)
-    """Entry → the target of the Makefile that tests it, for what plain ``pytest`` has no time for."""
+    """Entry → the command that tests it, for what plain ``pytest`` has no time for."""
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Entry → why no test has it."""
 

@@ -242,7 +242,7 @@ def test_a_flipped_bit_anywhere_in_the_journal_is_refused_or_changes_nothing(pro
 
 
 @pytest.mark.fault("L12", "E13")
-@pytest.mark.parametrize("place", ["", "reopen_committed", "after_commit:1"])
+@pytest.mark.parametrize("place", ["", "reopen_committed", "before_finish"])
 def test_retry_does_the_failed_items_again_and_no_other(place: str, project: Path) -> None:
     write_script(project, f"{COUNTS}\n    if number in ('003', '007') and not os.path.exists('good'): raise ValueError")
     tolerant = ("--set", "steps.score.parallel.error_threshold=2", "--set", "steps.score.parallel.run_max_try=1")
