@@ -229,7 +229,10 @@ def _is_readable(descriptor: int, timeout_s: float) -> bool:
 
 
 def _memory_file(name: str, content: bytes) -> int:
-    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(content)
+    try:
+        descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+    except OSError as error:
+        raise ResourceError(f"this machine gives no shared memory: {error.strerror}") from error
     return descriptor

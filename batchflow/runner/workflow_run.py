@@ -58,7 +58,8 @@ from batchflow.runner.values import RunOptions, RunRecord, StepPlan, StepRecord,
 from batchflow.workflow.values import Step, Workflow
 
 _MACHINE_ERRORS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ENOSYS, errno.EPERM}
+    | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 )
 
 

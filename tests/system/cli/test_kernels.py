@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from system.cli import kernels
 from system.cli.terminals import TIMEOUT_S
+from system.cli.test_environments import LIMIT
 from system.cli.test_real_runs import batchflow, make_project
 
 KERNEL = [sys.executable, kernels.__file__]
@@ -53,10 +54,12 @@ def test_a_kernel_without_what_we_prefer_is_good_enough(calls: str, tmp_path: Pa
     ]
 
 
-@pytest.mark.fault("G3")
+@pytest.mark.fault("G2", "G3")
 @pytest.mark.parametrize(
     ("calls", "words"),
     [
+        ("memfd_create=ENOSYS", "this machine gives no shared memory: Function not implemented"),
+        ("memfd_create=EPERM", "this machine gives no shared memory: Operation not permitted"),
         ("fallocate=ENOSPC", "No space left on device"),
     ],
 )
@@ -68,5 +71,19 @@ def test_without_shared_memory_the_run_ends_in_words_and_can_be_continued(
     assert (done.returncode, "Traceback" in done.stderr) == (4, False), done.stderr
     assert words in done.stderr
     assert done.stderr.splitlines()[-1].startswith("to continue: ")
+    assert batchflow(folder, "run").returncode == 0
+    assert (folder / "rows.csv").read_text() == ROWS
+
+
+@pytest.mark.fault("G3")
+def test_rings_beyond_a_limit_end_the_run_in_words_and_can_be_continued(tmp_path: Path) -> None:
+    """A limit on the size of files, as of one descriptor of memory."""
+    folder = make_project(tmp_path, SCRIPT)
+    limited = f"import os, resource, sys\n{LIMIT.format('RLIMIT_FSIZE', 1 << 20)}\nos.execv(sys.argv[1], sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", limited, *RUN], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (4, False), done.stderr
+    assert "bytes of shared memory for the rings of a worker" in done.stderr
     assert batchflow(folder, "run").returncode == 0
     assert (folder / "rows.csv").read_text() == ROWS
