@@ -18,7 +18,7 @@ from tests.crash import campaign
 from tests.crash.control import Entry, Kind
 from tests.crash.crew import Crew, Task
 from tests.crash.scenario import Event, Player, Scenario
-from tests.crash.workloads import WORKLOADS
+from tests.crash.workloads import LINGERING, WORKLOADS
 
 PERMILLES = (10, 500, 990)
 _NO_EFFECT = (Kind.OPEN, Kind.CLOSE, Kind.SYNC, Kind.SYNC_ALL, Kind.MAP)
@@ -42,9 +42,10 @@ _FAULTS = {
 }
 EVERY = 1 << 60
 _BUDGETS = {
-    # how many of the first level, of resumes, of their resumes, of failing operations, of failing reads
-    "quick": {"first": 1700, "second": 250, "third": 150, "faults": 1000, "reads": 100},
-    "nightly": {"first": EVERY, "second": 6000, "third": 4000, "faults": EVERY, "reads": EVERY},
+    # how many of the first level, of resumes, of their resumes, with a process that keeps the lock; of failing
+    # operations, of failing reads
+    "quick": {"first": 1700, "second": 250, "third": 150, "lingering": 30, "faults": 1000, "reads": 100},
+    "nightly": {"first": EVERY, "second": 6000, "third": 4000, "lingering": 300, "faults": EVERY, "reads": EVERY},
 }
 
 
@@ -135,6 +136,8 @@ def explore(crew: Crew, totals: campaign.Totals, arguments: argparse.Namespace) 
     second = _deeper(crew, kills, budget["second"], seed)
     campaign.play(crew, totals, "kill_states", second, replay)
     campaign.play(crew, totals, "kill_states", _deeper(crew, second, budget["third"], seed + 1), replay)
+    (lingering,) = campaign.gather(crew, [Task("explore:list_kills", {"workload": LINGERING.name, "phase": 0})])
+    campaign.play(crew, totals, "kill_states", campaign.sample(lingering, budget["lingering"], seed), replay)
     faults = campaign.sample(listed("list_faults"), budget["faults"], seed)
     campaign.play(crew, totals, "io_faults", faults, replay)
     reads = campaign.sample(listed("list_reads"), budget["reads"], seed)

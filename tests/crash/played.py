@@ -6,18 +6,20 @@ every worker answers at most one mini-batch; what it answers follows from the it
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from batchflow._core import Channel, Port
 from batchflow.clock import FakeClock
 from batchflow.model import WorkerExit
 from batchflow.pool.events import PoolEvent, WorkerDied
-from batchflow.pool.pool import Slot
+from batchflow.pool.slot import Slot
 from batchflow.pool.watch import Watch
 
 WAIT_S = 0.25
@@ -52,6 +54,8 @@ class Cast:
     dawdles: Callable[[Request, int], int] = lambda request, worker: 0
     """For how many ``wait`` calls an attempt keeps its worker busy beyond the first."""
     succeeded: Callable[[Request], None] = lambda request: None
+    lingers_s: float = 0.0
+    """A process forked from the driver, which has its locks therefore, outlives it by so long at most."""
 
 
 @dataclass
@@ -65,12 +69,12 @@ class _Worker:
 class PlayedPool:
     """What the parallel runner sees of a ``WorkerPool``."""
 
-    def __init__(self, cast: Cast, time: FakeClock, spec: Any, limits: Any, **_: Any) -> None:
+    def __init__(self, cast: Cast, played_time: FakeClock, spec: Any, limits: Any, **_: Any) -> None:
         self.spec = spec
         self.limits = limits
         self.loaded = True
         self._cast = cast
-        self._clock = time
+        self._clock = played_time
         self._event_fd = os.eventfd(0, os.EFD_NONBLOCK)
         self._generation = 0
         self._workers: dict[int, _Worker] = {}
@@ -84,9 +88,11 @@ class PlayedPool:
         )
 
     def start(self) -> None:
-        """Nothing to start."""
+        if self._cast.lingers_s and os.fork() == 0:
+            _linger(self._cast.lingers_s)
 
-    restart_zygote = start
+    def restart_zygote(self) -> None:
+        """It never dies."""
 
     def send_listing(self, listing: Any) -> None:
         """The players know the items by their numbers."""
@@ -181,3 +187,13 @@ class PlayedPool:
                 stack="",
             )
         )
+
+
+def _linger(seconds: float) -> NoReturn:
+    """Keep nothing of the driver's but what it has locked, for a while."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if not os.readlink(f"/proc/self/fd/{name}").endswith("/lock"):
+                os.close(int(name))
+    time.sleep(seconds)
+    os._exit(0)

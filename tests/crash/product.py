@@ -12,7 +12,7 @@ from batchflow.clock import FakeClock
 from batchflow.errors import BatchflowError
 from batchflow.model import Event, Notice, StepProgress
 from batchflow.output import ordering
-from batchflow.parallel import books, feeder
+from batchflow.parallel import books, committer, feeder
 from batchflow.parallel import runner as parallel_runner
 from batchflow.runner.values import RunOptions
 from batchflow.runner.workflow_run import WorkflowRun
@@ -35,6 +35,7 @@ def _stage(workload: Workload, cast: Cast, clock: FakeClock) -> None:
     feeder.WINDOW_SIZE = 2 * workload.window_size
     feeder.QUEUE_NS = 0  # how much a worker is given in advance shall not depend on how fast this machine is
     ordering._BLOCK = 1024  # the ordered copy is written in several pieces
+    committer.VERIFY_ALL_SIZE = workload.verify_all_size
 
 
 class Command:
@@ -50,7 +51,7 @@ class Command:
     def run(self, op_count: Callable[[], int]) -> dict[str, Any]:
         """Once, in this process; returns exit code, error and what was reported, all plain JSON."""
         clock = FakeClock()
-        cast = Cast(self._answer, self._dawdles, self._succeeded)
+        cast = Cast(self._answer, self._dawdles, self._succeeded, self._workload.lingers_s)
         reported: list[tuple[int, int]] = []
         notices: list[str] = []
 

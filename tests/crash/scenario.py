@@ -20,7 +20,7 @@ from tests.crash.checker import check_unfinished
 from tests.crash.control import Entry
 from tests.crash.disk import Disk, Tree
 from tests.crash.lab import Arming, Lab, Outcome
-from tests.crash.workloads import WORKLOADS, Workload
+from tests.crash.workloads import LINGERING, WORKLOADS, Workload
 
 OTHER_BOOT = "00000000-0000-4000-8000-{:012d}"
 FAULT_EXIT_CODES = (0, 4)
@@ -136,7 +136,7 @@ class Player:
 
     def __init__(self, lab: Lab, workloads: dict[str, Workload] | None = None) -> None:
         self._lab = lab
-        self._workloads = workloads or WORKLOADS
+        self._workloads = workloads or {**WORKLOADS, LINGERING.name: LINGERING}
         self._logged: dict[str, Logged] = {}
         self._disk = Disk({})
         """Under the laboratory's folder, as far as it is followed."""

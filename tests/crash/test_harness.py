@@ -11,8 +11,10 @@ import pytest
 
 from tests.crash.campaign import sample
 from tests.crash.control import Control, Kind, environment, read_log
-from tests.crash.crew import shim_is_missing
+from tests.crash.crew import ROOT, shim_is_missing
+from tests.crash.mutants.bugs import load_bugs
 from tests.crash.scenario import Event, Scenario, parse_event
+from tests.crash.workloads import WORKLOADS
 
 pytestmark = [
     pytest.mark.crash,
@@ -151,3 +153,11 @@ def test_an_event_that_is_none_is_refused():
 def test_a_sample_keeps_the_order():
     assert sample(list("abcdef"), 3, 1) == sorted(sample(list("abcdef"), 3, 1))
     assert sample(list("abc"), 3, 1) == list("abc")
+
+
+@pytest.mark.parametrize("bug", load_bugs(), ids=lambda bug: bug.name)
+def test_a_bug_still_fits_the_product(bug):
+    for name, text in bug.sources(ROOT).items():
+        compile(text, name, "exec")
+    assert bug.edits
+    assert set(bug.workloads) <= set(WORKLOADS)

@@ -54,6 +54,10 @@ class Workload:
     """Item → how many turns the first attempt of the mini-batch that begins with it takes longer."""
     window_size: int = 1 << 20
     """Bytes that may wait for an earlier mini-batch before they are written out of order."""
+    verify_all_size: int = 1 << 30
+    """Of larger outputs a resume checks the last commit only."""
+    lingers_s: float = 0.0
+    """How long a process that was forked from the driver outlives it."""
     keys: Mapping[str, Any] = field(default_factory=dict)
     phases: tuple[Phase, ...] = (Phase(),)
     in_folder: bool = False
@@ -182,6 +186,7 @@ WORKLOADS = {
     for one in (
         Workload("text", dawdling={0: 2}),
         Workload("text-spill", **_SPILLS),
+        Workload("large", verify_all_size=0, **_SPILLS),
         Workload("csv-spill", format="csv", workers=3, **_SPILLS),
         Workload("jsonl-completion", format="jsonl", order="completion", dawdling=_SLOW),
         Workload("failures", format="csv", poison=frozenset({5, 30}), short=frozenset({13, 14, 41}), keys=_TOLERANT),
@@ -205,3 +210,6 @@ WORKLOADS = {
         ),
     )
 }
+
+LINGERING = Workload("lingering", item_count=16, lingers_s=0.2)
+"""Each resume waits for the lock: too slow for every operation, so it is not among those above."""
