@@ -76,6 +76,8 @@ class Outcomes:
         self._pieces = pieces
         self._undecided: list[Undecided] = []
         self._entries: list[FailureEntry] = []
+        self._provisional: list[FailureEntry] = []
+        """Of items that may have the wrong columns, as long as rows with the right ones are not appended."""
         self._unbooked: list[Shortfall] = []
         self._counted = gather.counts
         self.init = InitTrouble()
@@ -85,6 +87,9 @@ class Outcomes:
     def take_failures(self) -> list[FailureEntry]:
         """What has failed since the last call, and the shortfalls in what the gather has appended."""
         self._take_shortfalls()
+        if self._gather.columns:
+            self._entries += self._provisional
+            self._provisional = []
         entries, self._entries = self._entries, []
         return entries
 
@@ -176,9 +181,11 @@ class Outcomes:
     def _lose(self, lost: Lost) -> None:
         if self.first_lost is None or lost.dispatch.start < self.first_lost.dispatch.start:
             self.first_lost = lost  # the first of the input, whichever came first
-        self._entries.append(
-            entry_of_failure(lost.failure, self._plan.mini_batches.number(lost.dispatch.mini_batch_index))
-        )
+        index = lost.dispatch.mini_batch_index
+        # What a crash undoes must not be what an item has failed by.
+        is_provisional = not self._gather.columns and self._pieces.columns(index)
+        entry = entry_of_failure(lost.failure, self._plan.mini_batches.number(index))
+        (self._provisional if is_provisional else self._entries).append(entry)
 
     def _put(self, index: int, attempt: int, pieces: Sequence[Piece]) -> list[Failure]:
         """Hand what is left of a mini-batch to the gather; what waited for it may have columns that differ."""

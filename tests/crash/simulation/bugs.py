@@ -91,8 +91,8 @@ def _blamed_and_given_back(original: Any) -> Any:
 
 
 def _blame_without_beginning(original: Any) -> Any:
-    def bury(self: Outcomes, death: Any, *, damaged: bool, run_timeout_s: float) -> Any:
-        return original(self, death, damaged=True, run_timeout_s=run_timeout_s)
+    def bury(self: Outcomes, death: Any, **how: Any) -> Any:
+        return original(self, death, **how | {"damaged": True})
 
     return bury
 
@@ -130,8 +130,8 @@ def _shortfalls_booked_twice(original: Any) -> Any:
 
 
 def _refused_requests_forgotten(original: Any) -> Any:
-    def fill_fresh(self: Feeder, channel: Any, depth: int) -> bool:
-        work = self._plan.mini_batches
+    def fill_fresh(self: Feeder, slot: Any, depth: int) -> bool:
+        work, channel = self._plan.mini_batches, slot.channel
         first, stop = self._plan.take_fresh(depth - channel.in_flight)
         while first < stop:
             next_first, start, stop_item = work.consecutive(first, stop)

@@ -27,6 +27,7 @@ class Settings:
     isolate: bool
     failed_items_limit: int | None
     failed_mini_batches_limit: int | None
+    items_per_worker: int | None
     is_last: bool
 
 
@@ -40,21 +41,27 @@ class Case:
         self.all = mask(0, self.item_count)
         self.in_order = rng.random() < 0.7
         self.items = rng.choice(("at_least", "at_least", "at_least", "exact", "any"))
-        self.has_columns = rng.random() < 0.5
+        self.is_about_columns = rng.random() < 0.2
+        """Large mini-batches that are isolated and do not agree about their columns."""
+        self.has_columns = self.is_about_columns or rng.random() < 0.4
         share = rng.choice((0.0, 0.05, 0.1, 0.2, 0.4)) if rng.random() < 0.97 else 1.0
+        if self.is_about_columns:
+            share = 0.3
         self.raises = self._some(share * 0.6)
         self.dies = self._some(share * 0.3)
         self.hangs = self._some(share * 0.2)
         self.flaky = self._some(rng.choice((0.0, 0.0, 0.1, 0.3, 1.0)))
         self.short = self._some(rng.choice((0.0, 0.0, 0.1))) if self.items != "any" else 0
         self.odd_columns = self._some(rng.choice((0.0, 0.0, 0.1, 0.5))) if self.has_columns else 0
+        if self.is_about_columns:
+            self.odd_columns = self._some(0.4)
         self.empty = self._some(rng.choice((0.0, 0.0, 0.3)))
         """Items whose row has no bytes."""
         self.lines = {columns: self._lines(columns) for columns in (b"", b"a\n", b"b\n")}
         self.fault_rate = rng.choice((0.0, 0.02, 0.1, 0.3))
         """How often a worker has a fault of its own when it moves."""
         self.disk_rate = rng.choice((0.0, 0.0, 0.1, 0.3))
-        self.crash_steps = rng.choice((0, 0, 0, 15, 50, 150))
+        self.crash_steps = rng.choice((0, 50, 100) if self.is_about_columns else (0, 0, 0, 15, 50, 150))
         """A driver crashes after up to so many actions; 0: never."""
         self.spill_rate = rng.choice((0.0, 0.0, 0.1))
         self.dawdle = rng.choice((0.0, 0.3, 0.8))
@@ -87,12 +94,13 @@ class Case:
         rng = self.rng
         is_last = number >= SESSIONS_MAX - 1
         return Settings(
-            size=rng.choice((1, 2, 3, 4, 5, 8, 16)),
-            workers=rng.choice((1, 1, 2, 3)),
+            size=rng.choice((6, 8, 16) if self.is_about_columns else (1, 2, 3, 4, 5, 8, 16)),
+            workers=rng.choice((2, 3) if self.is_about_columns else (1, 1, 2, 3)),
             attempts_max=rng.choice((1, 2, 3, 3, 5)),
             isolate=self.items != "any" and rng.random() < 0.85,
             failed_items_limit=None if is_last or rng.random() < 0.7 else rng.randrange(3),
             failed_mini_batches_limit=None if is_last or rng.random() < 0.9 else rng.randrange(3),
+            items_per_worker=rng.choice((None, None, None, 1, 4)),
             is_last=is_last,
         )
 

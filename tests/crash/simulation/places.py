@@ -40,7 +40,7 @@ def places(
     for kept in pieces._pieces.values():
         for piece in kept:
             yield "saved", mask(piece.start, piece.item_count)
-    for entry in outcomes._entries:
+    for entry in (*outcomes._entries, *outcomes._provisional):
         if entry.kind != "shortfall":
             yield "failed", mask(entry.first_item, entry.item_count)
 

@@ -40,6 +40,8 @@ class Channel:
         self.has_begun = False
         """The worker works on ``requests[0]``."""
         self.refuses = False
+        self.is_stopping = False
+        """It was asked to shut down after what it has."""
         self.result_count = self.run_ns = self.arrived_items = 0
 
     # For the feeder
@@ -57,6 +59,10 @@ class Channel:
         request = (index, attempt, start, count, part)
         self.held.append(request)
         self.requests.append(request)
+        return True
+
+    def stop(self) -> bool:
+        self.is_stopping = True
         return True
 
     def run_range(self, first: int, stop: int, start: int, size: int, stop_item: int) -> int:
@@ -149,18 +155,19 @@ class Worker:
         self.troubled = troubled
         """First item and how many, of everything that has failed in ``run()``, of any worker."""
         self.pid = number + 1
-        self.asked_for = self.ready = self.init_failed = False
+        self.asked_for = self.ready = self.init_failed = self.retired = False
         self.channel = Channel(0, case.ring_room, case.run_ns)
         self.is_up = False
         """``init()`` is over."""
         self.ending: dict[str, Any] | None = None
         """How the process has ended, which the driver does not know yet."""
-        self.is_condemned = False
+        self.is_condemned = self.has_answered_twice = False
 
     def start(self, generation: int) -> None:
         self.channel = Channel(generation, self.case.ring_room, self.case.run_ns)
         self.asked_for = True
-        self.ready = self.init_failed = self.is_up = self.is_condemned = False
+        self.ready = self.init_failed = self.is_up = self.is_condemned = self.retired = False
+        self.has_answered_twice = False
         self.ending = None
 
     def end(self, signal: int = 9, **how: Any) -> None:
@@ -183,6 +190,7 @@ class Worker:
             peak_rss=0,
             output_tail="",
             stack="",
+            retired=self.retired,
         )
 
     # What the process does
@@ -204,6 +212,8 @@ class Worker:
             channel.has_begun = True
             if rng.random() >= self.case.dawdle:
                 self.answer()
+        elif channel.is_stopping:
+            self.end(signal=15)
         return False
 
     def _begin(self, faults: float) -> bool:
@@ -236,6 +246,7 @@ class Worker:
             request = channel.requests[0]
             if self.answer():
                 channel.published.append((self._result(request), request))
+                self.has_answered_twice = True
         else:
             channel.refuses = True  # writes over its ring
 

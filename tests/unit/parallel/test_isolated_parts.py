@@ -8,6 +8,7 @@ import pytest
 from unit.parallel.driven import Table, Worker
 
 from batchflow.model import Dispatch, FailureEntry
+from batchflow.parallel.pieces import Piece
 
 
 def isolating(*, size: int = 3, gaps: tuple[tuple[int, int], ...] = ((0, 3),), **values: Any) -> Table:
@@ -192,6 +193,26 @@ def test_columns_that_others_named_in_the_meantime_lose_what_has_other_ones() ->
     assert table.commit() == b"b\n3\n4\n5\n1\n2\n"
     assert (table.plan.done, table.plan.succeeded_item_count, table.plan.failed_item_count) == (True, 5, 1)
     assert table.plan.failed_mini_batch_count == 1
+
+
+def test_an_item_lost_for_its_columns_is_told_when_the_right_ones_are_committed() -> None:
+    """As long as no row with them is, a crash may make other columns the right ones."""
+    table = isolating(gaps=((0, 2),), size=2)
+    table.ask_again()
+    table.worker.answer(columns=b"a\n")
+    table.read()
+    table.ask_again()
+    table.worker.port.take()
+    table.worker.port.publish_result(0, 2, 1, b"b\n", b"1\n")
+    kept = table.outcomes._put
+    table.outcomes._put = lambda *put: []  # type: ignore[method-assign]
+    table.read()
+    assert table.plan.failed_item_count == 1
+    assert table.failed == []
+    table.outcomes._put = kept  # type: ignore[method-assign]
+    kept(0, 2, [Piece(0, 1, 1, b"a\n", b"0\n")])
+    assert table.failed == [(1, 1)]
+    assert table.commit() == b"a\n0\n"
 
 
 # The step ends early
