@@ -9,6 +9,7 @@ Invariant: a file that is damaged, foreign or of a newer version is refused and 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sqlite3
@@ -267,6 +268,8 @@ def _read_header(path: Path, kind: Kind) -> bytes:
         with open_regular(path) as file:
             return file.read(_WRITE_VERSION + 1)
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a pipe or a device has its name
+            raise _damaged(path, kind, f"{error.filename}: {error.strerror}") from error
         raise ResourceError(f"{kind.title} cannot be read, path={path}: {error.strerror}") from error
 
 

@@ -147,6 +147,13 @@ def test_the_list_as_json_hides_passwords() -> None:
     assert value["steps"][2]["dependencies"] == ["predict", "prepare"]
 
 
+@pytest.mark.fault("S21")
+def test_json_has_no_secrets() -> None:
+    value = {"error": "no file https://me:pw@host/x", "path": Path("/x?sig=abc"), "words": ["--token", "abc"]}
+    shown = {"error": "no file https://***@host/x", "path": "/x?sig=***", "words": ["--token", "***"]}
+    assert json.loads(json_text(value)) == shown
+
+
 def test_the_tree_hangs_what_a_step_needs_below_it_and_repeats_nothing() -> None:
     assert rendered(graph_tree(make_workflow(W))).splitlines() == [
         "digits",

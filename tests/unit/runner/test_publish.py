@@ -280,6 +280,19 @@ def test_a_symbolic_link_is_never_replaced(tmp_path: Path) -> None:
         check_final(output, is_ours=True)
 
 
+@pytest.mark.fault("S7", "S46")
+@pytest.mark.parametrize("make", [file_output, folder_output])
+def test_a_link_under_the_temporary_name_is_never_kept(tmp_path: Path, make: Callable[[Path], PendingOutput]) -> None:
+    output, precious = make(tmp_path), tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    output.partial.parent.mkdir(parents=True, exist_ok=True)
+    output.partial.symlink_to(precious)
+    prepare(output, keep=True)
+    assert not output.partial.is_symlink()
+    assert (precious / "file").exists()
+
+
 @pytest.mark.fault("F19")
 def test_a_failed_rename_keeps_the_complete_output_and_says_how_to_move_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
