@@ -8,6 +8,9 @@
 #     make faults           the table of faults in docs/reliability.md, from the marks of the tests
 #     make fault-mutants    take what handles a fault away, in a copy: the fault's test must fail
 #     make stress           the ring's stress test, STRESS_RUNS times, with yields around every atomic access
+#     make crash            kills, failing disks, power losses, every part of the crash machine, as for each commit
+#     make crash-nightly    the same with at least ten times as many states
+#     make crash-mutants    the product with known bugs in it, and which layer of the machine catches which
 #     make ring-kills       deaths, wild bytes and lost wake-ups at the rings (RINGS="--budget nightly --seed 1")
 #     make ring-mutants     the rings with known bugs in them, and what each check makes of them
 #     make coverage-core    which lines of the rings are reached: all, or it fails
@@ -27,7 +30,7 @@ COPY = mkdir -p $(1) && tar -c --exclude='*.so' --exclude=_core.c --exclude=__py
 	setup.py pyproject.toml README.md LICENSE batchflow | tar -x -C $(1)
 ASAN = $$(gcc -print-file-name=libasan.so)
 
-.PHONY: build check test unit system slow faults fault-mutants stress ring-kills ring-mutants coverage-core sanitize bench docs clean
+.PHONY: build check test unit system slow faults fault-mutants stress crash crash-nightly crash-mutants ring-kills ring-mutants coverage-core sanitize bench docs clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -63,6 +66,15 @@ stress:
 	cd build/perturb && PERTURB=1 $(PYTHON) setup.py -q build_ext --inplace
 	cd build/perturb && for run in $$(seq $(STRESS_RUNS)); do \
 		$(PYTHON) -m pytest -q -p no:cacheprovider $(addprefix ../../,$(STRESS_TESTS)) || exit 1; done
+
+crash:
+	$(PYTHON) -m tests.crash --budget quick
+
+crash-nightly:
+	$(PYTHON) -m tests.crash --budget nightly
+
+crash-mutants:
+	$(PYTHON) -m tests.crash.mutants
 
 ring-kills:
 	$(PYTHON) -m tests.crash.rings $(RINGS)

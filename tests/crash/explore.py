@@ -43,9 +43,17 @@ _FAULTS = {
 EVERY = 1 << 60
 _BUDGETS = {
     # how many of the first level, of resumes, of their resumes, with a process that keeps the lock; of failing
-    # operations, of failing reads
-    "quick": {"first": 1700, "second": 250, "third": 150, "lingering": 30, "faults": 1000, "reads": 100},
-    "nightly": {"first": EVERY, "second": 6000, "third": 4000, "lingering": 300, "faults": EVERY, "reads": EVERY},
+    # operations, of those that fail in a resume, of failing reads
+    "quick": {"first": 1700, "second": 250, "third": 150, "lingering": 30, "faults": 850, "resumed": 200, "reads": 100},
+    "nightly": {
+        "first": EVERY,
+        "second": 6000,
+        "third": 4000,
+        "lingering": 300,
+        "faults": EVERY,
+        "resumed": 4000,
+        "reads": EVERY,
+    },
 }
 
 
@@ -97,10 +105,10 @@ def list_reads(player: Player, workload: str, phase: int) -> list[str]:
     return found
 
 
-def list_deeper(player: Player, scenario: str, count: int, seed: int) -> list[str]:
-    """Task: some kills of the resume that follows this scenario."""
+def list_deeper(player: Player, scenario: str, count: int, seed: int, faults: bool = False) -> list[str]:
+    """Task: some kills of the resume that follows this scenario, or some faults in it."""
     base = Scenario.parse(scenario)
-    events = list(kill_events(player.logged(base).outcome.log))
+    events = list((fault_events if faults else kill_events)(player.logged(base).outcome.log))
     chosen = random.Random(f"{scenario} {seed}").sample(events, min(count, len(events)))
     return [str(Scenario(base.workload, (*base.events, event), base.phase)) for event in chosen]
 
@@ -114,11 +122,13 @@ def every_phase(only: Sequence[str] | None) -> list[dict[str, object]]:
     ]
 
 
-def _deeper(crew: Crew, scenarios: Sequence[str], count: int, seed: int) -> list[str]:
+def _deeper(crew: Crew, scenarios: Sequence[str], count: int, seed: int, *, faults: bool = False) -> list[str]:
     """About ``count`` scenarios, one event longer than some of these."""
     each = 4
     chosen = campaign.sample(scenarios, max(1, count // each), seed)
-    tasks = [Task("explore:list_deeper", {"scenario": one, "count": each, "seed": seed}) for one in chosen]
+    tasks = [
+        Task("explore:list_deeper", {"scenario": one, "count": each, "seed": seed, "faults": faults}) for one in chosen
+    ]
     return [text for found in campaign.gather(crew, tasks) for text in found][:count]
 
 
@@ -140,6 +150,8 @@ def explore(crew: Crew, totals: campaign.Totals, arguments: argparse.Namespace) 
     campaign.play(crew, totals, "kill_states", campaign.sample(lingering, budget["lingering"], seed), replay)
     faults = campaign.sample(listed("list_faults"), budget["faults"], seed)
     campaign.play(crew, totals, "io_faults", faults, replay)
+    resumed = _deeper(crew, kills, budget["resumed"], seed, faults=True)
+    campaign.play(crew, totals, "io_faults", resumed, replay)
     reads = campaign.sample(listed("list_reads"), budget["reads"], seed)
     campaign.play(crew, totals, "io_faults", reads, replay)
 
