@@ -19,7 +19,7 @@ from batchflow._core import Channel, Port
 from batchflow.clock import FakeClock
 from batchflow.model import WorkerExit
 from batchflow.pool.events import PoolEvent, WorkerDied
-from batchflow.pool.slot import Slot
+from batchflow.pool.pool import Slot
 from batchflow.pool.watch import Watch
 
 WAIT_S = 0.25
