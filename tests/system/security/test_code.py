@@ -82,7 +82,8 @@ def observed(audit: Path, folder: Path, words: Sequence[str], events: str, code:
     """What the hook saw in every process of one command, which ends well."""
     log = audit / "events.jsonl"
     log.unlink(missing_ok=True)
-    environment = os.environ | {"PYTHONPATH": str(audit), "AUDIT_LOG": str(log), "AUDIT_EVENTS": events}
+    path = os.pathsep.join(filter(None, [str(audit), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": path, "AUDIT_LOG": str(log), "AUDIT_EVENTS": events}
     start = ["-c", code] if code else ["-m", "batchflow", *words]
     command = [sys.executable, *start]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
