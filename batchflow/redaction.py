@@ -10,7 +10,6 @@ Invariants: time is linear in the length of the text, whatever is in it; what wa
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import re
@@ -238,6 +237,8 @@ def fingerprinted(text: str, secrets: Iterable[str] = ()) -> str:
 @functools.lru_cache(maxsize=1024)
 def fingerprint(secret: str) -> str:
     """``***`` and eight hexadecimal digits, slow to compute: short, so that a guess is never proved right."""
+    import hashlib  # not for every command line
+
     data = secret.encode(errors="surrogatepass")
     return STARS + hashlib.pbkdf2_hmac("sha256", data, b"batchflow", _FINGERPRINT_ROUNDS, 4).hex()
 
