@@ -231,3 +231,26 @@ def test_a_damaged_log_loses_whole_commits_from_its_end_and_nothing_else(folder:
                 journal.check()
             seen.add(-1 if found == (None, None) else states.index(found))
     assert seen == {-1, 0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE extents SET offset = 'far'", "UPDATE extents SET returned = -1", "UPDATE extents SET missing = 0.5"],
+)
+def test_extents_are_not_believed_even_if_nobody_checked(journal: Journal, folder: Path, statement: str) -> None:
+    journal.commit([extent(0, 2, 0, 5)], [], replace(STATE, committed_size=5))
+    journal.close()
+    connection = sqlite3.connect(folder / "journal.db", isolation_level=None)
+    connection.execute(statement)
+    connection.close()
+    what = r"is damaged, .*: an extent has a value that is no count"
+    with Journal.open_for_run(folder) as damaged, pytest.raises(JournalError, match=what):
+        list(damaged.extents())
+
+
+def test_a_step_may_be_made_from_nothing(folder: Path) -> None:
+    with Journal.open_for_run(folder) as journal:
+        journal.begin(replace(STATE, signature={}))
+    with Journal.open_for_run(folder) as journal:
+        assert journal.state == replace(STATE, signature={})
+        journal.check_pages()

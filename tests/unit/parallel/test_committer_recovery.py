@@ -179,6 +179,17 @@ def test_of_what_a_power_loss_took_the_rows_before_are_kept(bench: Bench) -> Non
     assert bench.content() == kept + rows(8, 2)
 
 
+def test_what_a_power_loss_took_between_rows_that_count_is_no_loss(bench: Bench) -> None:
+    bench.begin(4, durability="process")
+    bench.put(a(0))
+    bench.put(a(2, missing=1), failures=(SHORT,))
+    bench.committer.reopen([])
+    bench.disk.boot = "after the power loss"
+    bench.disk.path.write_bytes(rows(0, 2) + bytes(len(rows(2, 1))))
+    bench.resume(durability="process")
+    assert (bench.content(), bench.journal.gaps()) == (rows(0, 2), [(2, 4)])
+
+
 @pytest.mark.parametrize("left", [b"", HEADER[:3], b"?" + HEADER[1:] + rows(0, 2)], ids=["none", "half", "damaged"])
 def test_where_even_the_header_is_lost_everything_with_rows_is_done_again(bench: Bench, left: bytes) -> None:
     bench.begin(durability="process")
