@@ -34,7 +34,7 @@ class Sample:
     kind: Literal["a", "b"] = "a"
     names: Mapping[str, int] = field(default_factory=dict)
     inner: Inner = field(default_factory=Inner)
-    pair: Pair = Pair(0, "")
+    pair: Pair = field(default_factory=lambda: Pair(0, ""))
 
 
 FULL = Sample("t", 3, 2.0, True, "m", [1, {}], "b", {"x": 1}, Inner(4), Pair(5, "r"))
