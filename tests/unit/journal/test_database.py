@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sqlite3
@@ -280,9 +281,19 @@ def test_what_is_no_file_is_never_waited_for(path: Path) -> None:
     made(path)
     os.mkfifo(path.with_name("things.db-wal"))
     for opener in (Database.open_for_writing, Database.open_for_reading):
-        with pytest.raises(
-            ResourceError, match=f"the file of tests cannot be read, path={path}: it is not a regular file"
-        ):
+        with pytest.raises(JournalError, match=f"is damaged, path={path}: {path}-wal: it is not a regular file"):
+            opener(path, KIND)
+
+
+def test_a_disk_that_cannot_read_it_is_the_machines_fault(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(path)
+
+    def broken(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(room, "open_regular", broken)
+    for opener in (Database.open_for_writing, Database.open_for_reading):
+        with pytest.raises(ResourceError, match=f"the file of tests cannot be read, path={path}: Input/output error"):
             opener(path, KIND)
 
 
