@@ -40,6 +40,7 @@ class Journal:
         self.output = bytearray()
         self.is_ordered = True
         """Nothing but the order of the input says which columns are the right ones."""
+        self.was_ordered = True
 
     def gaps(self) -> list[tuple[int, int]]:
         left = mask(0, self.state.item_count) & ~(self.done | self.failed)
@@ -53,6 +54,7 @@ class Journal:
 
     def commit(self, extents: Sequence[Extent], failures: Sequence[FailureEntry], state: State) -> None:
         before = self.state
+        self.was_ordered = self.was_ordered and self.is_ordered
         expected = before.committed_size + state.header_size - before.header_size
         for one in extents:
             items = mask(one.first_item, one.item_count)

@@ -63,11 +63,9 @@ def _check_end(case: Case, journal: Journal, troubled: set[tuple[int, int]], *, 
             short |= mask(entry.first_item, entry.item_count)
         elif (entry.first_item, entry.item_count) not in troubled:
             raise Violation(f"{entry.item_count} items from {entry.first_item} on are lost and never failed")
-        elif entry.entry["message"].startswith(ODD_COLUMNS) and case.columns(entry.first_item, entry.item_count) in (
-            columns,
-            b"",
-        ):
-            raise Violation(f"{entry.item_count} items from {entry.first_item} on are lost for the right columns")
+        elif entry.entry["message"].startswith(ODD_COLUMNS) and journal.was_ordered:
+            if case.columns(entry.first_item, entry.item_count) in (columns, b""):
+                raise Violation(f"{entry.item_count} items from {entry.first_item} on are lost for the right columns")
         elif isolates and entry.item_count > 1 and not case.odd_columns:
             raise Violation(f"{entry.item_count} items from {entry.first_item} on are lost together")
     if case.items == "at_least" and case.short & journal.done & ~short:
