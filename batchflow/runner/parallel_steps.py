@@ -117,7 +117,7 @@ def _is_published(output: PendingOutput, file_id: int | None) -> bool:
     temporary, final = _inode(output.temporary), _inode(output.final)
     if final is None or temporary is None:
         return final is not None
-    return final == file_id and temporary != file_id
+    return final == file_id
 
 
 def _check_rows(
