@@ -336,6 +336,15 @@ def test_what_a_killed_run_left_is_read_as_it_lies(path: Path, tmp_path: Path) -
     assert looked_at(killed.parent) == before
 
 
+def test_what_was_closed_is_read_as_it_lies(path: Path) -> None:
+    before = looked_at(made(path).parent)
+    reader = Database.open_for_reading(path, KIND)
+    assert reader is not None
+    assert names(reader) == ["one"]
+    assert looked_at(path.parent) == before
+    reader.close()
+
+
 @pytest.mark.parametrize("index", [None, b"", bytes(32768)], ids=["none", "empty", "only begun"])
 def test_a_log_without_an_index_is_read_too(path: Path, tmp_path: Path, index: bytes | None) -> None:
     killed = killed_copy(path, tmp_path / "killed")

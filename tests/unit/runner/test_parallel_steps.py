@@ -234,6 +234,9 @@ def test_a_project_that_was_copied_is_told_by_what_is_missing(
     scene.write()
     scene.journal("finished")
     scene.publish(*published)
+    for name in ("rows", "note"):
+        if name not in published:
+            scene.outputs[name].final.write_text("older")
     copy = tmp_path / "copy"
     shutil.copytree(tmp_path, copy, ignore=shutil.ignore_patterns("copy"))
     copied = Scene(copy, flow(copy))
