@@ -32,6 +32,11 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def mebibytes(size: float) -> str:
+    """``1,234 MiB``."""
+    return f"{size / (1 << 20):,.0f} MiB"
+
+
 def duration(seconds: float) -> str:
     """``0.08 s``, ``4.2 s``, ``41 s``, ``3 min 5 s``, ``2 h 5 min``, ``3 d 4 h``."""
     seconds = max(0.0, seconds)

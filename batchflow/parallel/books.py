@@ -6,8 +6,9 @@ Between the gather, which collects, the plan's books, and the committer, which m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from batchflow._core import Gather, Listing
 from batchflow.clock import Clock
@@ -204,7 +205,7 @@ class Books:
         reach("receipt_written")
         return receipt
 
-    def receipt(self, listing: Listing, *, workers: int, elapsed_s: float, timings: dict[str, float]) -> Receipt:
+    def receipt(self, listing: Listing, *, workers: int, elapsed_s: float, details: Mapping[str, Any]) -> Receipt:
         """What the journal adds up to."""
         job, state = self._job, self.state
         totals = state.totals
@@ -226,7 +227,7 @@ class Books:
             attempts=totals.attempts,
             worker_deaths=totals.worker_deaths,
             details={
-                "timings": timings,
+                **details,
                 "skipped_hidden": listing.skipped_hidden,
                 "skipped_special": listing.skipped_special,
             },

@@ -23,14 +23,16 @@ from batchflow.errors import BatchflowError, EntryScriptError, ResourceError, Us
 from batchflow.parallel.call_setup import call_spec, positive
 from batchflow.parallel.pace import Pace
 from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFailed, PoolEvent, WorkerDied
-from batchflow.pool.pool import PoolLimits, Slot, WorkerPool
+from batchflow.pool.pool import WorkerPool
+from batchflow.pool.slot import PoolLimits, Slot
+from batchflow.text import mebibytes
 from batchflow.worker.spec import WorkerSpec
 
 FAILURES_MAX = 3
 """Workers that may fail to get ready, one after another, before no more are started."""
 ZYGOTE_DEATHS_MAX = 3
-FORK_PAUSE_S = 1.0
-"""After the machine refused a process, when others work on."""
+FORK_FAILURES_MAX = 6
+"""How often in a row a worker may be refused while there is no other, some six seconds."""
 DEPTH_MAX = 1024
 RECORD_SIZE = 64
 """Bytes that the rings count as one request: the payload of a call makes it several."""
@@ -96,7 +98,7 @@ class Caller:
         self._outcomes: list[Outcome] = []
         self._failures = self._idle_deaths = self._zygote_deaths = 0
         self._last_trouble = ""
-        self._fork_again_s = float("-inf")
+        self._given_up: set[int] = set()  # workers
 
     @property
     def outstanding(self) -> int:
@@ -175,7 +177,7 @@ class Caller:
     # Calls
 
     def _fill(self) -> None:
-        slots = [slot for slot in self._pool.slots if slot.ready and slot.asked_for]
+        slots = [slot for slot in self._pool.slots if slot.ready and slot.asked_for and not slot.retired]
         for slot in slots:
             channel = slot.channel
             if channel.in_flight and not channel.flush():
@@ -229,17 +231,24 @@ class Caller:
                 slot.ready = True
             else:
                 slot.init_failed = slot.init_failed or note.kind == _core.INIT_FAILED
-                self._take_note(note)
+                slot.retired = self._take_note(note) or slot.retired
+        if slot.retired and slot.ready and not slot.channel.in_flight:
+            slot.ready = False
+            slot.channel.stop()
 
-    def _take_note(self, note: Note) -> None:
+    def _take_note(self, note: Note) -> bool:
+        """True if the call had no memory left: what its worker still holds may be much."""
         if note.kind == _core.RESULT:
             self._report(note.mini_batch_index, note.payload, None)
         elif note.kind == _core.FAILURE:
-            self._report(note.mini_batch_index, None, exception_of(note.payload))
+            error = exception_of(note.payload)
+            self._report(note.mini_batch_index, None, error)
+            return isinstance(error, MemoryError)
         elif note.kind == _core.INIT_FAILED:
             self._failures += 1
             description = json.loads(note.payload)
             self._last_trouble = description["traceback"] or f"{description['error_type']}: {description['message']}"
+        return False
 
     # Processes
 
@@ -247,14 +256,16 @@ class Caller:
         """Start workers as long as there are fewer than calls, unless none ever gets ready."""
         alive = self._pool.alive_count
         missing = min(self.worker_count, len(self._payloads)) - alive
-        if missing <= 0 or self._clock.monotonic() < self._fork_again_s:
+        if missing <= 0:
             return
+        if len(self._given_up) == self.worker_count:
+            raise WorkerDiedError("no worker is left: the kernel holds them all")
         if self._failures >= FAILURES_MAX:
             if not alive:
                 raise EntryScriptError(f"{self._failures} workers in a row did not get ready\n{self._last_trouble}")
             return
         for slot in self._pool.slots:
-            if missing > 0 and not slot.asked_for:
+            if missing > 0 and slot.number not in self._given_up and self._pool.may_start(slot.number):
                 self._pool.start_worker(slot.number)
                 missing -= 1
 
@@ -269,9 +280,8 @@ class Caller:
                 traceback=event.description["traceback"],
             )
         elif isinstance(event, ForkFailed):
-            if not self._pool.alive_count:
+            if not self._pool.alive_count and event.failure_count > FORK_FAILURES_MAX:
                 raise ResourceError(f"no worker can be started: {event.message}")
-            self._fork_again_s = self._clock.monotonic() + FORK_PAUSE_S
         elif isinstance(event, InitTimedOut):
             self._last_trouble = "init() took too long"
         elif not isinstance(event, LoadedLate):
@@ -291,7 +301,11 @@ class Caller:
                 self._take_note(note)
         self._paces.pop(generation, None)
         self._damaged.discard(generation)
-        if self._blame(death, damaged=damaged) or init_failed or death.with_zygote:
+        is_blamed = self._blame(death, damaged=damaged)
+        if death.stuck or (death.out_of_memory and len(self._given_up) + 1 < self.worker_count):
+            self._given_up.add(death.worker)  # where memory runs out, one worker less
+            return
+        if is_blamed or init_failed or death.with_zygote or death.retired:
             return
         if death.was_ready:
             self._idle_deaths += 1
@@ -340,5 +354,9 @@ def death_error(death: WorkerDied, attempt: int, timeout_s: float | None, *, dam
     """Why a call has no result although it was tried as often as allowed."""
     if death.timed_out and timeout_s is not None:
         return WorkerDiedError(f"the call took longer than timeout_s={timeout_s:g}, attempt={attempt}")
-    what = "wrote over memory that is not its own and was killed" if damaged else f"died: {death.exit.describe()}"
+    what = f"died: {death.exit.describe()}"
+    if damaged:
+        what = "wrote over memory that is not its own and was killed"
+    elif death.out_of_memory:
+        what = f"was killed by the kernel because memory ran out, peak memory {mebibytes(death.peak_rss)}"
     return WorkerDiedError(f"worker {death.worker} {what}, pid={death.exit.pid}, attempt={attempt}")

@@ -14,7 +14,7 @@ from batchflow.model import Dispatch
 from batchflow.parallel.pace import Pace
 from batchflow.parallel.pieces import Pieces
 from batchflow.plan import Plan
-from batchflow.pool.pool import Slot
+from batchflow.pool.slot import Slot
 
 DEPTH_MAX = 2048
 """Half the requests that fit a ring of 256 KiB."""

@@ -10,8 +10,8 @@ from batchflow._core import Listing
 from batchflow.mini_batches import MiniBatches
 from batchflow.parallel.outcomes import Outcomes
 from batchflow.pool.events import LoadedLate, WorkerDied
-from batchflow.pool.pool import Slot
-from batchflow.text import count
+from batchflow.pool.slot import Slot
+from batchflow.text import count, mebibytes
 
 
 def aborted(reason: str, outcomes: Outcomes, mini_batches: MiniBatches, listing: Listing, failed_path: Path) -> str:
@@ -66,7 +66,16 @@ def surplus(element_count: int) -> str:
 
 
 def death(died: WorkerDied) -> str:
-    what = "was killed, run() took too long" if died.timed_out else f"died, {died.exit.describe()}"
+    if died.stuck:
+        what = "does not end although it was killed: the kernel holds it"
+    elif died.timed_out:
+        what = "was killed, run() took too long"
+    elif died.memory_held:
+        what = f"was killed, it held {mebibytes(died.memory_held)}"
+    elif died.out_of_memory:
+        what = f"was killed by the kernel because memory ran out, peak memory {mebibytes(died.peak_rss)}"
+    else:
+        what = f"died, {died.exit.describe()}"
     return f"worker {died.worker} {what}, pid={died.exit.pid}"
 
 

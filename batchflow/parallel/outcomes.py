@@ -20,6 +20,7 @@ from batchflow.parallel.feeder import Feeder
 from batchflow.parallel.pieces import Piece, Pieces
 from batchflow.plan import Lost, Plan
 from batchflow.pool.events import WorkerDied
+from batchflow.text import mebibytes
 
 INIT_FAILURES_MAX = 3
 
@@ -115,7 +116,7 @@ class Outcomes:
 
     def read_note(
         self, note: Note, worker: int, pid: int
-    ) -> Literal["ready", "init_failed", "part", "failed", "damaged"]:
+    ) -> Literal["ready", "init_failed", "part", "failed", "no_memory", "damaged"]:
         """Book one note of a worker; says what it was."""
         if note.kind == _core.READY:
             self.init.ready(worker)
@@ -131,7 +132,10 @@ class Outcomes:
             self._undecided.append(Undecided(dispatch, piece, worker, pid))
             return "part"
         if note.kind == _core.FAILURE:
-            self._fail(_failure_of(dispatch, json.loads(note.payload), worker, pid))
+            failure = _failure_of(dispatch, json.loads(note.payload), worker, pid)
+            self._fail(failure)
+            if failure.error_type.endswith("MemoryError"):
+                return "no_memory"
         elif note.kind == _core.COLUMNS_DIFFER:
             self._fail(self._column_failure(dispatch, note.columns, worker, pid))
         else:
@@ -304,6 +308,7 @@ def _failure_of_death(
     dispatch: Dispatch, death: WorkerDied, where: str, *, damaged: bool, run_timeout_s: float, worker_memory: float
 ) -> Failure:
     where += f", attempt={dispatch.attempt}, pid={death.exit.pid}"
+    items = f"items {dispatch.start:,} to {dispatch.start + dispatch.count - 1:,}"
     kind: Literal["died", "timeout", "memory"] = "died"
     if death.timed_out:
         kind = "timeout"
@@ -314,13 +319,19 @@ def _failure_of_death(
     elif death.memory_held:
         kind = "memory"
         message = (
-            f"worker {death.worker} held {death.memory_held / (1 << 20):,.0f} MiB in run(), far more than "
-            f"worker_memory={worker_memory / (1 << 20):,.0f} MiB, and was killed, {where}"
+            f"worker {death.worker} held {mebibytes(death.memory_held)} in run(), far more than "
+            f"worker_memory={mebibytes(worker_memory)}, and was killed, {where}, {items}"
+        )
+    elif death.out_of_memory:
+        kind = "memory"
+        message = (
+            f"worker {death.worker} was killed by the kernel because memory ran out, "
+            f"peak memory {mebibytes(death.peak_rss)}, {where}, {items}"
         )
     elif damaged:
         message = f"worker {death.worker} wrote over memory that is not its own and was killed, {where}"
     else:
-        memory = f", peak memory {death.peak_rss / (1 << 20):,.0f} MiB" if death.peak_rss else ""
+        memory = f", peak memory {mebibytes(death.peak_rss)}" if death.peak_rss else ""
         message = f"worker {death.worker} died: {death.exit.describe()}, {where}{memory}"
     return Failure(
         dispatch,

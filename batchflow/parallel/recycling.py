@@ -16,8 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batchflow.clock import Clock
-from batchflow.pool.pool import TICK_S, Slot, WorkerPool
+from batchflow.errors import EntryScriptError
+from batchflow.pool.pool import WorkerPool
+from batchflow.pool.slot import TICK_S, Slot
 from batchflow.pool.watch import Watch
+from batchflow.text import mebibytes
 from batchflow.workflow.values import ParallelSettings
 
 KILL_FACTOR = 1.5
@@ -54,9 +57,15 @@ class Recycling:
         self._first = {slot.number: slot.channel.generation for slot in pool.slots}
         self._watches: dict[int, Watch] = {}
 
-    @property
-    def is_on(self) -> bool:
-        return self._items_max is not None or self._memory_max is not None
+    def check_start(self, slot: Slot) -> None:
+        """Raises ``EntryScriptError`` if a worker that has just got ready holds too much already: every one would."""
+        held = 0 if self._memory_max is None else resident_size(slot.pid)
+        if self._memory_max is not None and held > self._memory_max:
+            raise EntryScriptError(
+                f"worker {slot.number} holds {mebibytes(held)} before its first mini-batch, more than "
+                f"worker_memory={mebibytes(self._memory_max)}",
+                hint="raise worker_memory, or load less in init() and at the import",
+            )
 
     def items_left(self, slot: Slot) -> int | None:
         """How many items the worker may still be given, with the rest of the last mini-batch; None for any number."""
@@ -69,8 +78,6 @@ class Recycling:
     def look(self) -> None:
         """Send away who is due, a few times a second."""
         now_s = self._clock.monotonic()
-        if not self.is_on:
-            return
         looks_at_memory = self._memory_max is not None and now_s - self._looked_s >= TICK_S
         if looks_at_memory:
             self._looked_s = now_s

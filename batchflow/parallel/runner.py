@@ -8,6 +8,7 @@ The driver runs no user code and is the only writer.  Its Python runs once for a
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -17,6 +18,7 @@ from batchflow.control import StopLevel, StopRequest
 from batchflow.data import list_files
 from batchflow.errors import (
     InterruptedRunError,
+    ResourceError,
     RunAbortedError,
 )
 from batchflow.journal.state_folder import make_state_folder
@@ -32,7 +34,8 @@ from batchflow.parallel.values import ParallelJob
 from batchflow.plan import Plan
 from batchflow.pool.events import WorkerDied
 from batchflow.pool.logs import WorkerLog
-from batchflow.pool.pool import Slot, WorkerPool
+from batchflow.pool.pool import WorkerPool
+from batchflow.pool.slot import Slot
 from batchflow.pool.watch import Watch
 from batchflow.private import remove, renew_private_folder
 
@@ -52,8 +55,10 @@ def run_parallel_step(
     run = _ParallelRun(job, on_event, stop, clock or SystemClock())
     try:
         return run.run()
-    except BaseException:
+    except BaseException as error:
         run.save()
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise ResourceError(f"the machine, or a limit of this process, has no more: {error}") from error
         raise
     finally:
         run.close()
@@ -113,6 +118,7 @@ class _ParallelRun:
             self._gather,
             self._outcomes,
             self._feeder,
+            needed=work.count,
             logs=self._logs,
             notice=self._notice,
             clock=self._clock,
@@ -136,7 +142,7 @@ class _ParallelRun:
                 self._supervisor.condemn(slot)
             self._supervisor.take(pool.wait())
             if not plan.done:
-                self._supervisor.replace(plan.mini_batches.count)
+                self._supervisor.replace()
             self._collect()
             reason = plan.passed_threshold()
             if reason is not None:
@@ -229,7 +235,7 @@ class _ParallelRun:
             listing,
             workers=min(self._job.workers, self._plan.mini_batches.count),
             elapsed_s=self._clock.monotonic() - self._started_s,
-            timings=self._timings,
+            details={"timings": self._timings, "oom_deaths": self._supervisor.oom_deaths},
         )
         if receipt.surplus:
             self._notice(messages.surplus(receipt.surplus))

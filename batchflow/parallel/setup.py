@@ -6,7 +6,7 @@ import os
 
 from batchflow.parallel.values import ParallelJob
 from batchflow.plan import Policy
-from batchflow.pool.pool import PoolLimits
+from batchflow.pool.slot import PoolLimits
 from batchflow.worker.capture import THREAD_VARIABLES
 from batchflow.worker.spec import WorkerSpec
 

@@ -34,6 +34,10 @@ class WorkerDied:
     """It was sent away, because of its age or its memory."""
     memory_held: int = 0
     """Bytes that it held when it was killed for that; 0: it was not."""
+    out_of_memory: bool = False
+    """The kernel killed it because memory had run out."""
+    stuck: bool = False
+    """It has not ended although it was killed: the kernel holds it.  Its slot stays empty."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,12 @@ class LoadFailed:
 
 @dataclass(frozen=True)
 class ForkFailed:
-    """The machine gives no more processes."""
+    """The machine gives no more processes, or no descriptors or memory for one."""
 
     worker: int
     message: str
+    failure_count: int
+    """How often in a row for this worker."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,8 @@ class ZygoteDied:
     """The zygote is gone and with it every worker."""
 
     status: int | None
+    out_of_memory: bool = False
+    """The kernel killed it because memory had run out."""
 
 
 PoolEvent: TypeAlias = WorkerDied | InitTimedOut | LoadFailed | ForkFailed | LoadedLate | ZygoteDied

@@ -3,16 +3,16 @@
 Knows nothing of mini-batches beyond what a channel says, and decides nothing: whoever drives it reads the news from
 ``wait`` and says which worker to start again.
 
-Invariant: a worker's process, if it lives, holds the rings of its slot's current generation and no others.
+Invariant: a worker is signalled through its pidfd alone, and whoever was asked for is reported dead once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
-from dataclasses import dataclass
 
 from batchflow._core import Channel, Listing
 from batchflow.clock import Clock, SystemClock
@@ -20,56 +20,18 @@ from batchflow.errors import InternalError
 from batchflow.model import WorkerExit
 from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFailed, PoolEvent, WorkerDied, ZygoteDied
 from batchflow.pool.logs import WorkerLog
+from batchflow.pool.oom import OomWatch
+from batchflow.pool.slot import TICK_S, PoolLimits, Slot
 from batchflow.pool.watch import Watch
-from batchflow.pool.zygote_client import Message, ZygoteClient
+from batchflow.pool.zygote_client import CLOSE_S, Message, ZygoteClient
 from batchflow.worker.spec import STACK_SIGNAL, WorkerSpec
 
-TICK_S = 0.1
-"""How often the driver looks at its workers when nothing wakes it."""
 ZYGOTE_SILENCE_S = 30.0
 """How long a zygote may owe an answer, to a fork asked for or about a death: a large one forks slowly."""
-CLOSE_S = 10.0
-"""How long to wait for killed workers, all together: one that waits for a dead file system may never go."""
-
-
-@dataclass(frozen=True)
-class PoolLimits:
-    """Timeouts in seconds (None: none) and sizes in bytes of one pool."""
-
-    init_timeout_s: float | None = 600.0
-    run_timeout_s: float | None = 60.0
-    request_size: int = 1 << 18
-    completion_size: int = 1 << 20
-    max_result_size: int = 1 << 28
-
-
-@dataclass
-class Slot:
-    """One place for a worker; its process may change."""
-
-    number: int
-    channel: Channel
-    watch: Watch
-    pid: int = 0
-    pidfd: int = -1
-    asked_for: bool = False
-    """A process was asked for and has not been reported dead."""
-    ended: bool = False
-    """The kernel says that it has ended; the zygote will say how."""
-    ready: bool = False
-    init_failed: bool = False
-    """Set by whoever drives the pool and reads its reports."""
-    condemned: bool = False
-    """It is to be killed."""
-    retired: bool = False
-    """It is to leave when it holds nothing, and to be fed no more: whoever drives the pool sees to it."""
-    memory_held: int = 0
-    """Bytes it held when it was killed for that."""
-    timed_out: bool = False
-    init_timed_out: bool = False
-    stack_at: int | None = None
-    """Where in the log the stack that we asked for begins."""
-    log: WorkerLog | None = None
+STUCK_S = 10.0
+"""How long a worker may live on after SIGKILL; then the kernel holds it, and nobody waits for it any more."""
+STUCK_CLOSE_S = 1.0
+"""How long to wait at the end for processes of which one is known to be stuck."""
 
 
 class WorkerPool:
@@ -99,6 +61,8 @@ class WorkerPool:
         self.loaded = False
         self._load_watch = Watch(2 * TICK_S)
         self._debt_watch = Watch(2 * TICK_S)
+        self._oom = OomWatch(self._clock)
+        self._written_off: set[int] = set()  # generations
         self.slots: list[Slot] = []
         self._news: list[PoolEvent] = []
 
@@ -145,13 +109,24 @@ class WorkerPool:
         self._listing = listing
         self._zygote.send_listing(listing.describe(), listing.fds())
 
+    def may_start(self, number: int) -> bool:
+        """Whether the slot is empty, and not to be left alone for a while because its last start failed."""
+        slot = self.slots[number]
+        is_free = not slot.asked_for and slot.channel.generation not in self._written_off
+        return is_free and slot.backoff.is_due(self._clock.monotonic())
+
     def start_worker(self, number: int) -> None:
         """Fork a worker into an empty slot, with fresh rings if the last ones have been used."""
         slot = self.slots[number]
         if slot.asked_for:
             raise ValueError(f"worker {number} lives already")
         if slot.channel.fd < 0:  # it was sent to a worker
-            slot = self.slots[number] = Slot(number, self._new_channel(), Watch(2 * TICK_S), log=slot.log)
+            try:
+                channel = self._new_channel()
+            except OSError as error:  # no descriptor, no memory
+                self._fork_failed(slot, str(error))
+                return
+            slot = self.slots[number] = Slot(number, channel, Watch(2 * TICK_S), log=slot.log, backoff=slot.backoff)
         slot.asked_for = True
         log_fds = () if slot.log is None else (slot.log.fd,)
         self._zygote.send_fork(number, slot.channel.generation, (slot.channel.fd, self._event_fd, *log_fds))
@@ -206,21 +181,34 @@ class WorkerPool:
             self._loaded(values["threads"], values["culprit"])
         elif event == "load_failed":
             self._news.append(LoadFailed(values))
-        else:
+        elif values["generation"] not in self._written_off:
             slot = self.slots[values["worker"]]
             if slot.channel.generation != values["generation"]:
                 raise InternalError(f"news of a worker of another generation, worker={slot.number}")
             if event == "forked":
-                slot.pid = values["pid"]
-                (slot.pidfd,) = message.descriptors
-                self._epoll.register(slot.pidfd, select.EPOLLIN | select.EPOLLONESHOT)
-                if slot.condemned:
-                    self._signal(slot, signal.SIGKILL)
+                self._forked(slot, values["pid"], message.descriptors)
             elif event == "fork_failed":
-                slot.asked_for = False
-                self._news.append(ForkFailed(slot.number, values["message"]))
+                self._fork_failed(slot, values["message"])
             else:
                 self._bury(slot, values["signal"], values["exit_code"], values["peak_rss"])
+
+    def _forked(self, slot: Slot, pid: int, descriptors: tuple[int, ...]) -> None:
+        slot.pid = pid
+        if not descriptors:  # there was no room for its pidfd: let it go
+            slot.retired = True
+            slot.channel.stop()
+            slot.backoff.failed(self._clock.monotonic())
+            self._news.append(ForkFailed(slot.number, os.strerror(errno.EMFILE), slot.backoff.failure_count))
+            return
+        (slot.pidfd,) = descriptors
+        self._epoll.register(slot.pidfd, select.EPOLLIN | select.EPOLLONESHOT)
+        if slot.condemned:
+            self._signal(slot, signal.SIGKILL)
+
+    def _fork_failed(self, slot: Slot, message: str) -> None:
+        slot.asked_for = False
+        slot.backoff.failed(self._clock.monotonic())
+        self._news.append(ForkFailed(slot.number, message, slot.backoff.failure_count))
 
     def _loaded(self, thread_count: int, culprit: str | None) -> None:
         if thread_count == 1 or self.spec.import_late:
@@ -243,7 +231,8 @@ class WorkerPool:
             if slot.asked_for and (slot.pid or slot.channel.in_flight):  # workers die with their zygote
                 self._bury(slot, signal.SIGKILL, None, 0, with_zygote=True)
             slot.asked_for = False
-        self._news.append(ZygoteDied(status))
+        out_of_memory = status == -signal.SIGKILL and self._oom.claim()
+        self._news.append(ZygoteDied(status, out_of_memory))
 
     def restart_zygote(self) -> None:
         """After ``ZygoteDied``: begin again with a new one."""
@@ -257,8 +246,14 @@ class WorkerPool:
         peak_rss: int,
         *,
         with_zygote: bool = False,
+        stuck: bool = False,
     ) -> None:
         slot.asked_for = False
+        was_killed = signal_number == signal.SIGKILL and slot.killed is None and not with_zygote
+        if slot.ready or slot.channel.state not in ("starting", "init"):
+            slot.backoff.succeeded()
+        elif not with_zygote:
+            slot.backoff.failed(self._clock.monotonic())
         if slot.pidfd >= 0:
             self._epoll.unregister(slot.pidfd)
             os.close(slot.pidfd)
@@ -275,16 +270,20 @@ class WorkerPool:
                 retired=slot.retired,
                 memory_held=slot.memory_held,
                 with_zygote=with_zygote,
+                out_of_memory=was_killed and self._oom.claim(),
+                stuck=stuck,
                 peak_rss=peak_rss,
                 output_tail="" if slot.log is None else slot.log.tail(end=slot.stack_at),
                 stack=stack,
             )
         )
+        slot.ready = False  # nobody is to be fed here
 
     # Timeouts
 
     def _watch_timeouts(self) -> None:
         now_s = self._clock.monotonic()
+        self._oom.look()
         if not self.loaded and self._zygote.started:
             elapsed_s = self._load_watch.look(None, now_s)
             if self._is_over(elapsed_s, self.limits.init_timeout_s):
@@ -295,6 +294,10 @@ class WorkerPool:
             self._lose_zygote()
         for slot in self.slots:
             if not slot.asked_for or not slot.pid:
+                continue
+            if slot.killed is not None:
+                if slot.killed.look(slot.ended, now_s) > STUCK_S and not slot.ended:
+                    self._write_off(slot)
                 continue
             channel = slot.channel
             state = channel.state
@@ -335,6 +338,13 @@ class WorkerPool:
         if slot.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(slot.pidfd, number)
+                if number == signal.SIGKILL and slot.killed is None:
+                    slot.killed = Watch(2 * TICK_S)
+
+    def _write_off(self, slot: Slot) -> None:
+        """A worker does not end although it was killed: it waits in the kernel, and we do not wait for it."""
+        self._written_off.add(slot.channel.generation)
+        self._bury(slot, signal.SIGKILL, None, 0, stuck=True)
 
     # Ending
 
@@ -352,8 +362,9 @@ class WorkerPool:
         """End everything that is left; nothing of the pool outlives this call."""
         if self._poll is None:
             return
-        self._zygote.close()
-        deadline_s = self._clock.monotonic() + CLOSE_S
+        limit_s = STUCK_CLOSE_S if self._written_off else CLOSE_S
+        deadline_s = self._clock.monotonic() + limit_s
+        self._zygote.close(limit_s)
         for slot in self.slots:
             if slot.pidfd >= 0:
                 _wait_readable(slot.pidfd, deadline_s - self._clock.monotonic())  # until the kernel is done with it

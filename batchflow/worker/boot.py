@@ -27,8 +27,9 @@ def boot() -> None:
     module = module_from_spec(spec)
     sys.modules["batchflow"] = module
     spec.loader.exec_module(module)
-    from batchflow.worker import guard
+    from batchflow.worker import dumps, guard
 
+    dumps.leave_none()
     lifeline, *others = map(int, sys.argv[1:])
     guard.stay_behind(lifeline, [descriptor for descriptor in others if descriptor >= 0])
     from batchflow.worker import zygote

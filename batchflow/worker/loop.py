@@ -9,7 +9,6 @@ import contextlib
 import faulthandler
 import json
 import os
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -59,9 +58,8 @@ def work(
 
 
 def _prepare(spec: WorkerSpec, worker: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold the user's data
-    with contextlib.suppress(OSError):  # not allowed everywhere; only a preference
-        Path("/proc/self/oom_score_adj").write_text("500")  # when memory runs out, a worker shall die before the driver
+    with contextlib.suppress(OSError, ValueError):  # not allowed everywhere; only a preference
+        _die_first()
     faulthandler.register(STACK_SIGNAL, all_threads=True, chain=False)
     caps = capture.thread_caps(spec.cores, spec.worker_count, spec.thread_environment)
     os.environ.update(caps)
@@ -69,6 +67,12 @@ def _prepare(spec: WorkerSpec, worker: int) -> None:
     os.environ.update(gpu_environment(worker, spec.gpus_per_worker, os.environ.get("CUDA_VISIBLE_DEVICES")))
     if caps["OMP_NUM_THREADS"].isdigit():
         capture.raise_thread_caps(int(caps["OMP_NUM_THREADS"]))
+
+
+def _die_first() -> None:
+    """When memory runs out, a worker shall die before the driver, and before processes that were favoured like it."""
+    path = Path("/proc/self/oom_score_adj")
+    path.write_text(str(min(1000, int(path.read_text()) + 500)))
 
 
 def gpu_environment(worker: int, gpus_per_worker: int, visible: str | None) -> dict[str, str]:

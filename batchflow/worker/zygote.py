@@ -18,6 +18,7 @@ The conversation, one JSON object for each message on a SOCK_SEQPACKET socket:
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import json
 import os
@@ -35,6 +36,8 @@ from batchflow.worker.user_code import UserCode, load_user_code
 
 _TRACEBACK_SIZE_MAX = 1 << 14
 """With a message of 8 KiB it fits one message, whatever JSON makes of the characters."""
+_DESCRIPTORS_MIN = 2
+"""With a fork: the rings and the eventfd.  Fewer arrive when this process may not have more open files."""
 
 
 class Zygote:
@@ -105,16 +108,20 @@ class Zygote:
     def _fork(self, worker: int, generation: int, descriptors: list[int]) -> None:
         parent = os.getpid()
         capture.flush_output()
+        pid = -1
         try:
+            if len(descriptors) < _DESCRIPTORS_MIN:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             pid = os.fork()
+            if pid == 0:
+                self._become_worker(parent, worker, generation, descriptors)
+            pidfd = os.pidfd_open(pid)
         except OSError as error:
-            self._send(
-                {"event": "fork_failed", "worker": worker, "generation": generation, "message": str(error)},
-            )
+            if pid > 0:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            self._send({"event": "fork_failed", "worker": worker, "generation": generation, "message": str(error)})
             return
-        if pid == 0:
-            self._become_worker(parent, worker, generation, descriptors)
-        pidfd = os.pidfd_open(pid)
         self._children[pidfd] = (worker, generation, pid)
         self._send({"event": "forked", "worker": worker, "generation": generation, "pid": pid}, pidfd)
 

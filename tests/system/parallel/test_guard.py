@@ -244,10 +244,11 @@ def test_a_stopped_guard_keeps_nothing_of_ours_alive(steps: Steps, before: str, 
     ["signal.signal(signal.SIGCHLD, signal.SIG_IGN)", "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))"],
 )
 def test_a_driver_started_with_odd_signals_works_and_leaves_nothing(steps: Steps, set_up: str) -> None:
-    """One death and one daemon, in a driver whose parent ignored SIGCHLD or blocked everything."""
+    """One death and one daemon; the driver's parent ignored SIGCHLD or blocked all.  The script sees none of it."""
     body = "if '00007' in names and context.attempt == 1:\n    start_daemon('run')\n    os._exit(9)"
+    spared = "signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL and not signal.pthread_sigmask(signal.SIG_BLOCK, ())"
     steps.folder.mkdir()
-    (steps.folder / "source").write_text(script(body, before=DAEMONS))
+    (steps.folder / "source").write_text(script(f"assert {spared}\n{body}", before=f"{DAEMONS}assert {spared}\n"))
     wrapped = f"import os, signal, sys\n{set_up}\nos.execv(sys.executable, [sys.executable, '-c', *sys.argv[1:]])"
     paths = os.pathsep.join(path for path in sys.path if path)
     done = subprocess.run(

@@ -10,7 +10,7 @@ from batchflow.clock import FakeClock
 from batchflow.model import WorkerExit
 from batchflow.parallel.calls import Caller, Outcome
 from batchflow.pool.events import ForkFailed, PoolEvent, WorkerDied
-from batchflow.pool.pool import PoolLimits, Slot
+from batchflow.pool.slot import PoolLimits, Slot
 from batchflow.pool.watch import Watch
 from batchflow.worker.spec import WorkerSpec
 
@@ -27,6 +27,7 @@ class PlayedPool:
         self.news: list[PoolEvent] = []
         self.started: list[int] = []
         self.killed: list[int] = []
+        self.not_due: set[int] = set()
         self.closed = self.stopped = self.zygotes = 0
 
     def channel(self) -> Channel:
@@ -37,6 +38,9 @@ class PlayedPool:
         self.zygotes += 1
 
     restart_zygote = start
+
+    def may_start(self, number: int) -> bool:
+        return not self.slots[number].asked_for and number not in self.not_due
 
     def start_worker(self, number: int) -> None:
         slot = self.slots[number]
@@ -70,7 +74,7 @@ class PlayedPool:
 
     # The test's side
 
-    def die(self, number: int, signal: int = 9, **facts: Any) -> None:
+    def die(self, number: int, signal: int | None = 9, **facts: Any) -> None:
         """The worker is gone; its channel still holds what it published."""
         slot = self.slots[number]
         facts = {"timed_out": False, "init_failed": slot.init_failed, "with_zygote": False, **facts}
@@ -78,9 +82,9 @@ class PlayedPool:
             WorkerDied(
                 worker=number,
                 channel=slot.channel,
-                exit=WorkerExit(number, slot.channel.generation, 4711, signal, None),
+                exit=WorkerExit(number, slot.channel.generation, 4711, signal, facts.pop("exit_code", None)),
                 was_ready=slot.ready,
-                peak_rss=0,
+                peak_rss=facts.pop("peak_rss", 0),
                 output_tail="",
                 stack="",
                 **facts,

@@ -13,6 +13,7 @@ from unit.parallel.played import Table
 from batchflow.errors import EntryScriptError, WorkerDiedError
 from batchflow.parallel.calls import Outcome
 from batchflow.pool.events import ZygoteDied
+from batchflow.worker.calls import pickled_failure
 
 
 def test_a_worker_that_dies_is_blamed_for_the_call_it_was_running_and_for_no_other():
@@ -256,3 +257,75 @@ def test_whatever_workers_do_every_call_ends_exactly_once(data, workers, attempt
     assert all(
         value == b"value %d" % index or model.tries[index] == attempts for index, value in model.finished.items()
     )
+
+
+@pytest.mark.fault("A9")
+def test_where_memory_runs_out_there_is_one_worker_less_but_never_none():
+    table = Table(workers=3, attempts=9)
+    table.submit(*range(30))
+    table.get_ready()
+    assert table.pool.started == [0, 1, 2]
+    for number in (1, 0):
+        table.take(number)
+        table.pool.die(number, out_of_memory=True, peak_rss=300 << 20)
+        table.pump()
+    assert (table.pool.started, table.pool.alive_count) == ([0, 1, 2], 1)
+    table.take(2)
+    table.pool.die(2, out_of_memory=True)
+    table.pump()
+    assert table.pool.started == [0, 1, 2, 2]
+
+
+@pytest.mark.fault("A9")
+def test_a_call_that_has_no_memory_says_so_at_last():
+    table = Table(attempts=1)
+    table.submit(0)
+    table.get_ready()
+    table.take()
+    table.pool.die(0, out_of_memory=True, peak_rss=300 << 20)
+    ((_, _, error),) = table.pump()
+    assert isinstance(error, WorkerDiedError)
+    assert str(error) == (
+        "worker 0 was killed by the kernel because memory ran out, peak memory 300 MiB, pid=4711, attempt=1"
+    )
+
+
+@pytest.mark.fault("B5")
+def test_a_worker_that_cannot_be_killed_is_left_behind():
+    table = Table(workers=2, attempts=2)
+    table.submit(*range(10))
+    table.get_ready()
+    for number in (0, 1):
+        table.take(number)
+        table.pool.die(number, stuck=True, timed_out=True)
+        if number == 0:
+            table.pump()
+    with pytest.raises(WorkerDiedError, match=r"^no worker is left: the kernel holds them all$"):
+        table.pump()
+    assert table.pool.started == [0, 1]
+
+
+@pytest.mark.fault("A10")
+def test_a_worker_whose_call_had_no_memory_makes_room_for_a_fresh_one():
+    table = Table()
+    table.submit(0, 1)
+    table.get_ready()
+    assert table.take() == 0
+    table.pool.ports[0].publish_failure(0, 1, pickled_failure(MemoryError("too much")))
+    assert table.pool.slots[0].retired is False
+    ((index, _, error),) = table.pump()
+    assert (index, type(error)) == (0, MemoryError)
+    # It may hold another call already; it is sent away when it has answered that, and blamed for nothing.
+    for index in table.held():
+        assert table.take() == index
+        table.answer(0, index)
+        table.pump()
+    assert table.pool.ports[0].take_call() is None
+    for _ in range(3):
+        table.submit(10 + _)
+        table.pump()
+    assert table.pool.started == [0]
+    table.pool.die(0, signal=None, exit_code=0, retired=True)
+    table.get_ready()
+    assert table.pool.started == [0, 0]
+    assert table.held() == [1]

@@ -70,11 +70,12 @@ def test_a_fork_that_fails_is_tried_again_after_a_pause_while_others_work():
     table = Table(workers=2)
     table.submit(0, 1)
     table.pump()
-    table.pool.news.append(ForkFailed(1, "Resource temporarily unavailable"))
+    table.pool.news.append(ForkFailed(1, "Resource temporarily unavailable", 1))
+    table.pool.not_due.add(1)
     for _ in range(3):
         table.pump()
     assert table.pool.started == [0, 1]
-    table.clock.advance(1.5)
+    table.pool.not_due.clear()
     table.pump()
     assert table.pool.started == [0, 1, 1]
 
@@ -83,7 +84,11 @@ def test_without_any_process_there_is_no_pool():
     table = Table()
     table.submit(0)
     table.pump()
-    table.pool.news.append(ForkFailed(0, "Resource temporarily unavailable"))
+    for failure_count in range(1, 7):
+        table.pool.news.append(ForkFailed(0, "Resource temporarily unavailable", failure_count))
+        table.pump()
+    assert len(table.pool.started) == 7
+    table.pool.news.append(ForkFailed(0, "Resource temporarily unavailable", 7))
     with pytest.raises(ResourceError, match=r"^no worker can be started: Resource temporarily unavailable$"):
         table.pump()
 

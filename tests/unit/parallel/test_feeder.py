@@ -17,7 +17,7 @@ from batchflow.parallel.feeder import DEPTH_MAX, Feeder, depth_for
 from batchflow.parallel.pace import QUEUE_NS, Pace
 from batchflow.parallel.pieces import Piece, Pieces
 from batchflow.plan import Plan, Policy
-from batchflow.pool.pool import Slot
+from batchflow.pool.slot import Slot
 from batchflow.pool.watch import Watch
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000

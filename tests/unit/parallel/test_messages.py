@@ -13,7 +13,7 @@ from batchflow.model import Dispatch, Failure, Shortfall, WorkerExit
 from batchflow.parallel import messages
 from batchflow.plan import Lost
 from batchflow.pool.events import LoadedLate, WorkerDied
-from batchflow.pool.pool import Slot
+from batchflow.pool.slot import Slot
 from batchflow.pool.watch import Watch
 
 SCRIPT = Path("/w/score.py")
