@@ -16,12 +16,11 @@ import copy
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from tests.crash.control import Entry, Kind
 
 SECTOR = 512
-FOLDER = 0
-"""Stands for a folder where a file has an inode number."""
 
 
 class UnmodelledError(Exception):
@@ -37,8 +36,15 @@ class File:
     mtime_ns: int = 0
 
 
-Tree = Mapping[str, "File | None"]
-"""Path below the root → file, None for a folder; parents come before what is in them."""
+@dataclass(frozen=True)
+class Folder:
+    """One folder: what is in it follows from the paths."""
+
+    inode: int
+
+
+Tree: TypeAlias = Mapping[str, "File | Folder"]
+"""Path below the root → what is there; parents come before what is in them."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ class _Naming:
     kind: Kind
     path: str
     path2: str = ""
-    inode: int = FOLDER
+    inode: int = 0
+    """Of what is created."""
 
     @property
     def folders(self) -> set[str]:
@@ -78,8 +85,10 @@ class Disk:
     """A disk, and what is on its way to it."""
 
     def __init__(self, tree: Tree) -> None:
-        self._inodes = {one.inode: _Inode(one.content, mtime_ns=one.mtime_ns) for one in tree.values() if one}
-        self._durable = {path: FOLDER if one is None else one.inode for path, one in tree.items()}
+        files = [one for one in tree.values() if isinstance(one, File)]
+        self._inodes = {one.inode: _Inode(one.content, mtime_ns=one.mtime_ns) for one in files}
+        """Of files; a number that is not in it belongs to a folder."""
+        self._durable = {path: one.inode for path, one in tree.items()}
         self._pending: list[_Naming] = []
 
     def copy(self) -> Disk:
@@ -123,7 +132,7 @@ class Disk:
         elif kind is Kind.SYNC_ALL:
             self._sync_all()
         elif kind in (Kind.MKDIR, Kind.RMDIR, Kind.UNLINK, Kind.RENAME, Kind.EXCHANGE, Kind.LINK):
-            self._pending.append(_Naming(kind, entry.path, entry.path2))
+            self._pending.append(_Naming(kind, entry.path, entry.path2, inode if kind is Kind.MKDIR else 0))
 
     def _change(self, entry: Entry, inode: int) -> None:
         known = self._inodes[inode]
@@ -164,7 +173,9 @@ class Disk:
             contents[number] = _survived(one, way, rng)
         paths = _renamed(self._durable, self._pending[:names])
         return {
-            path: None if number == FOLDER else File(number, contents[number], self._inodes[number].mtime_ns)
+            path: File(number, contents[number], self._inodes[number].mtime_ns)
+            if number in self._inodes
+            else Folder(number)
             for path, number in sorted(paths.items())
         }
 
@@ -177,10 +188,8 @@ def _renamed(paths: Mapping[str, int], namings: Iterable[_Naming]) -> dict[str, 
     """The names after these operations.  A file may be created in a folder that is gone by then: it is gone, too."""
     found = dict(paths)
     for one in namings:
-        if one.kind is Kind.CREATE:
+        if one.kind in (Kind.CREATE, Kind.MKDIR):
             found[one.path] = one.inode
-        elif one.kind is Kind.MKDIR:
-            found[one.path] = FOLDER
         elif one.kind in (Kind.UNLINK, Kind.RMDIR):
             del found[one.path]
         elif one.kind is Kind.LINK:

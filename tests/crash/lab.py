@@ -27,7 +27,7 @@ from typing import Any
 
 from tests.crash.checker import Expectation, check_finished, check_unfinished
 from tests.crash.control import Control, Entry, KillMode, Kind, read_log
-from tests.crash.disk import File, Tree
+from tests.crash.disk import File, Folder, Tree
 from tests.crash.product import Command
 from tests.crash.workloads import Workload
 
@@ -163,11 +163,11 @@ class Lab:
 
     def tree(self) -> Tree:
         """Everything below the workflow's folder as it is now, the workflow file excepted: every run writes it anew."""
-        found: dict[str, File | None] = {}
+        found: dict[str, File | Folder] = {}
         for folder, folders, names in os.walk(self.flow):
             below = os.path.relpath(folder, self.flow)
             prefix = "" if below == "." else below + "/"
-            found |= {prefix + name: None for name in folders}
+            found |= {prefix + name: Folder(os.stat(os.path.join(folder, name)).st_ino) for name in folders}
             for name in names:
                 path = os.path.join(folder, name)
                 status = os.stat(path)
@@ -180,16 +180,16 @@ class Lab:
         """Let the folder hold this tree, and let the product see its inode numbers."""
         self.clear()
         shown = {}
-        for path, file in tree.items():
+        for path, one in tree.items():
             place = os.path.join(self.flow, path)
-            if file is None:
+            if isinstance(one, Folder):
                 os.mkdir(place, 0o700)
-                continue
-            with open(place, "wb") as made:
-                made.write(file.content)
-                shown[os.fstat(made.fileno()).st_ino] = file.inode
-            os.utime(place, ns=(file.mtime_ns, file.mtime_ns))
-            os.chmod(place, 0o600)
+            else:
+                with open(place, "wb") as made:
+                    made.write(one.content)
+                os.utime(place, ns=(one.mtime_ns, one.mtime_ns))
+                os.chmod(place, 0o600)
+            shown[os.stat(place).st_ino] = one.inode
         self._show(shown)
 
     def _show(self, shown: dict[int, int]) -> None:

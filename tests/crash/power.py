@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from tests.crash import campaign
 from tests.crash.control import Kind
 from tests.crash.crew import Crew, Task
-from tests.crash.disk import Disk, Tree
+from tests.crash.disk import Disk, File, Tree
 from tests.crash.explore import EVERY, every_phase, kill_events
 from tests.crash.scenario import Event, Logged, Player, Scenario
 from tests.crash.workloads import WORKLOADS
@@ -58,9 +58,10 @@ def _ways(disk: Disk, seeds: Sequence[int], number: int) -> Iterator[tuple[str, 
 
 def _digest(tree: Tree) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
-    for path, file in tree.items():
-        digest.update(f"{path}\0{'' if file is None else len(file.content)}\0".encode())
-        digest.update(b"" if file is None else file.content)
+    for path, one in tree.items():
+        content = one.content if isinstance(one, File) else b""
+        digest.update(f"{path}\0{type(one).__name__}\0{len(content)}\0".encode())
+        digest.update(content)
     return digest.digest()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.crash.control import Entry, Kind
-from tests.crash.disk import Disk, File, UnmodelledError
+from tests.crash.disk import Disk, File, Folder, UnmodelledError
 
 SEEDS = [f"r{seed}" for seed in range(200)]
 
@@ -20,7 +20,8 @@ def disk(*entries, tree=None):
 
 def contents(one, data="all", names=None):
     names = one.pending_names if names is None else names
-    return {path: file and file.content for path, file in one.after_power_loss(data, names).items()}
+    tree = one.after_power_loss(data, names)
+    return {path: found.content if isinstance(found, File) else None for path, found in tree.items()}
 
 
 CREATE = entry(Kind.CREATE, "a", inode=1)
@@ -90,7 +91,7 @@ def test_a_sync_of_one_folder_makes_what_came_before_durable_elsewhere_too():
 
 
 def test_a_rename_moves_what_is_below_a_folder_and_an_exchange_both():
-    tree = {"d": None, "d/x": File(1, b"1"), "e": None, "e/y": File(2, b"2")}
+    tree = {"d": Folder(8), "d/x": File(1, b"1"), "e": Folder(9), "e/y": File(2, b"2")}
     assert sorted(contents(disk(entry(Kind.RENAME, "d", path2="f"), tree=tree))) == ["e", "e/y", "f", "f/x"]
     assert contents(disk(entry(Kind.EXCHANGE, "d", path2="e"), tree=tree)) == {
         "d": None,
@@ -98,6 +99,12 @@ def test_a_rename_moves_what_is_below_a_folder_and_an_exchange_both():
         "e": None,
         "e/x": b"1",
     }
+
+
+def test_what_is_renamed_keeps_its_inode_number():
+    made = disk(entry(Kind.MKDIR, "d", inode=8), entry(Kind.RENAME, "d", path2="e"))
+    assert made.after_power_loss("all", 2) == {"e": Folder(8)}
+    assert disk(CREATE, entry(Kind.RENAME, "a", path2="b")).after_power_loss("all", 2) == {"b": File(1, b"", 7)}
 
 
 def test_a_file_that_is_renamed_without_a_sync_may_be_empty_under_its_new_name():
