@@ -113,7 +113,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "batchflow/pool/watch.py",
         "min(max(0.0, now_s - self._seen_s), self._step_max_s)",
         "max(0.0, now_s - self._seen_s)",
-        f"{PARALLEL}/test_driver.py::test_a_driver_that_was_stopped_for_longer_than_the_timeout_blames_nobody",
+        "tests/unit/pool/test_watch.py::test_a_time_in_which_nobody_looked_counts_as_one_step",
     ),
     Mutant(
         "E7",
@@ -201,7 +201,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "batchflow/journal/lock.py",
         "fcntl.LOCK_EX | fcntl.LOCK_NB",
         "fcntl.LOCK_SH | fcntl.LOCK_NB",
-        "tests/system/runner/test_crashes.py::test_of_many_racers_exactly_one_gets_the_lock_and_the_others_name_it",
+        "tests/system/runner/test_crashes.py::test_a_lock_file_deleted_meanwhile_is_not_held_in_vain",
     ),
     Mutant(
         "L4",

@@ -165,7 +165,7 @@ def test_of_many_racers_exactly_one_gets_the_lock_and_the_others_name_it(tmp_pat
         assert read_holder(state)["pid"] == os.getpid()
 
 
-@pytest.mark.fault("F16")
+@pytest.mark.fault("F16", "L1")
 def test_a_lock_file_deleted_meanwhile_is_not_held_in_vain(tmp_path: Path) -> None:
     state = tmp_path / ".batchflow" / "flow"
     first, second, third = (WorkflowLock(state, wait_s=0.0) for _ in range(3))
@@ -264,9 +264,13 @@ def test_the_python_face_runs_a_file_and_raises_what_its_step_raised(tmp_path: P
         ({"targets": "make"}, "targets is a list of step names, got 'make'"),
         ({"force": "make"}, "force is True, False or a list of step names"),
         ({"cores": 0}, "cores must be at least 1, cores=0"),
+        ({"retry": True, "force": ["make"]}, "retry keeps what is done: neither force nor restart goes with it"),
+        ({"retry": True, "restart": True}, "retry keeps what is done: neither force nor restart goes with it"),
+        ({"accept_changes": True, "restart": True}, "accept_changes keeps what is done and restart drops it"),
     ):
         with pytest.raises(UsageError, match=message):
             run(tmp_path / "flow.toml", **keys)  # type: ignore[arg-type]
     assert (tmp_path / "x.txt").read_text() == "4\n"
     assert run(tmp_path / "flow.toml", force=["make"]).exit_code == 0
     assert (tmp_path / "x.txt").read_text() == "3\n"
+    assert run(tmp_path / "flow.toml", retry=True).steps == {}
