@@ -128,6 +128,16 @@ def test_after_a_success_only_what_failed_is_done_again_and_merged_in_order(proj
     assert planned(project) == {"prepare": [], "score": [], "count": []}
 
 
+def test_rows_of_a_mini_batch_that_fell_short_are_replaced_in_any_order(project: Path) -> None:
+    """Without an order to restore, too: what it had before must not stay beside what it has now."""
+    (project / "workflow.toml").write_text(WORKFLOW.replace('"rows"\n', '"rows"\norder = "completion"\n'))
+    assert run(project).receipt("score").failed == 2
+    assert sorted(rows(project)) == [one for one in EVERY if one not in ("05", "09")]
+    (project / "score.py").write_text(GOOD)
+    assert run(project, retry=True).receipt("score").rows_out == 12
+    assert sorted(rows(project)) == EVERY
+
+
 def test_where_nothing_failed_there_is_nothing_to_retry(project: Path) -> None:
     assert planned(project, retry=True) == {}
     assert statuses(run(project, retry=True)) == {}
