@@ -34,8 +34,7 @@ def verify_lines(reports: Mapping[str, StepReport], folder: Path) -> list[str]:
     """What was checked of each step, with its problems; the last line says what it comes to."""
     lines: list[str] = []
     for name, report in reports.items():
-        found = count(len(report.problems), "problem") if report.problems else "ok"
-        lines.append(f"{safe_text(name)}: {_checked(report)}{'' if report.status == 'nothing' else f', {found}'}")
+        lines.append(f"{safe_text(name)}: {_summary(report)}")
         lines += [f"  {safe_text(one.describe(short_path(one.path, folder)))}" for one in report.problems]
     total = sum(len(one.problems) for one in reports.values())
     if not total:
@@ -48,9 +47,14 @@ def verify_lines(reports: Mapping[str, StepReport], folder: Path) -> list[str]:
     ]
 
 
-def _checked(report: StepReport) -> str:
+def _summary(report: StepReport) -> str:
+    problems = count(len(report.problems), "problem") if report.problems else ""
     if report.status == "nothing":
-        return "nothing to verify, it has not succeeded yet"
+        return problems or "nothing to verify, it has not succeeded yet"
+    return f"{_checked(report)}, {problems or 'ok'}"
+
+
+def _checked(report: StepReport) -> str:
     if report.committed is None:
         return f"{count(report.output_count, 'output')} as recorded"
     committed = report.committed

@@ -68,10 +68,15 @@ def begin(
     settings = step.parallel
     if settings is None:
         return Beginning()
+    try:
+        past = look(state_folder, success)
+        resumption = decide(step, workflow, past, signature, options, forced=forced)
+    except JournalError as error:
+        if not options.restart:
+            raise
+        past, resumption = None, Resumption(notices=(f"begins anew; dropped: {error.message}",))
     if options.restart:
         drop_journal(state_folder)
-    past = look(state_folder, success)
-    resumption = decide(step, workflow, past, signature, options, forced=forced)
     names = kept_outputs(step)
     if past is None or not resumption.resumes:
         return Beginning(resumption, kept=_emptied_later(settings, outputs))

@@ -150,9 +150,12 @@ class _Check:
             rows = Rows(rows_path, state.committed_size, state.checksum, header, may_be_longer=not is_over)
             report.row_count, report.size = totals.rows, state.committed_size
             report.checksum = checksum_text(state.checksum)
-            report.problems += check_rows(rows, journal.extents(by="offset"))
+            # A run that ended before anything was committed may have ended before there was a file.
+            if is_over or state.committed_size:
+                report.problems += check_rows(rows, journal.extents(by="offset"))
         if not is_over:
-            return set()
+            # One that is finished takes the place of the last success just now: neither of them is recorded as it is.
+            return set(_places(state.signature, self._folder)) if state.phase == "finished" else set()
         report.problems += check_failed_list(self._state_folder / "failed.jsonl", journal.failures())
         self._check_receipt(state)
         # A folder holds more than the rows.
@@ -259,6 +262,8 @@ def _rows_place(state: State, folder: Path, *, published: bool) -> tuple[str, Pa
     temporary = rows_in(final.with_name(final.name + ".partial"))
     if state.phase == "ordered" and ordered_path(temporary).exists():
         return name, ordered_path(temporary)
-    # A run that ended between the renaming of its output and the record of it.
-    is_renamed = state.phase == "finished" and not temporary.exists() and rows_in(final).exists()
-    return name, rows_in(final) if is_renamed else temporary
+    # A run may have ended between the renaming of its output and the record of it.
+    is_renamed = state.phase == "finished" and final.exists()
+    if is_renamed and (not temporary.exists() or final.stat().st_ino == state.output_ids.get(name)):
+        return name, rows_in(final)
+    return name, temporary

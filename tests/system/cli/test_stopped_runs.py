@@ -265,3 +265,25 @@ def test_looking_at_an_interrupted_step_changes_nothing_and_runs_no_code_of_it(p
     after = {path: path.read_bytes() for path in project.rglob("*") if path.is_file() and path.suffix != ".db-shm"}
     assert after == before
     assert not (project / "ran").exists()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_restart_says_what_it_drops_and_begins_anew(damaged: bool, project: Path) -> None:
+    with running(project):
+        pass
+    kept = committed(project)
+    dropped = f"{kept} of 20 items"
+    if damaged:
+        (project / ".batchflow/workflow/steps/score/journal.db").write_bytes(b"no database")
+        dropped = "the journal of the step is damaged, path="
+        refused = batchflow(project, "run")
+        assert refused.returncode == 6
+        assert refused.stderr.startswith(f"error: {dropped}")
+    (project / "more").touch()
+    (project / "calls").unlink()
+    assert f"  begins anew; dropped: {dropped}" in batchflow(project, "plan", "--restart").stdout
+    done = batchflow(project, "run", "--restart")
+    assert done.returncode == 0, done.stderr
+    assert f"score: begins anew; dropped: {dropped}" in done.stderr
+    assert sorted(calls(project)) == EVERY
+    assert batchflow(project, "verify").returncode == 0

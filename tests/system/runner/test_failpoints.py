@@ -179,6 +179,8 @@ def test_the_same_command_again_ends_as_if_nothing_had_happened(project: Project
         project.heal()
         verb, lost = "retry", set()
     project.is_killed(verb, point)
+    project.ends("verify")
     project.ends(verb)
+    project.ends("verify")
     assert_as_if_nothing_had_happened(project, lost)
     assert "nothing to do: 1 step is up to date" in project.call("run").stderr

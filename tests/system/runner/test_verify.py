@@ -317,6 +317,16 @@ def test_before_the_first_run_there_is_nothing_to_verify(tmp_path: Path) -> None
     assert not (tmp_path / ".batchflow").exists()
 
 
+def test_a_journal_that_cannot_be_read_is_a_problem_of_a_step_that_never_succeeded_too(project: Path) -> None:
+    (project / ".batchflow/workflow/records.db").unlink()
+    flip(project / STATE / "score/journal.db", 3)
+    assert lines(project, "score") == [
+        "score: 1 problem",
+        f"  {STATE}/score/journal.db: the journal of the step is damaged: it does not begin as a database does",
+        "1 problem found, nothing was changed; to make a step anew: batchflow run score -f --restart",
+    ]
+
+
 SLOW = """\
 import time
 def run(mini_batch):
