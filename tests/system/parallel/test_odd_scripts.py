@@ -178,10 +178,8 @@ assert subprocess.run(["echo", "x"], capture_output=True).stdout == b"x\\n"
 def test_when_memory_ends_workers_go_before_the_driver(steps: Steps) -> None:
     score = Path("/proc/self/oom_score_adj")
     before = int(score.read_text())
-    if before > 500:
-        pytest.skip("this process may not set the score of its children to more than its own")
     outcome = steps.run(script("return [int(open('/proc/self/oom_score_adj').read())] * len(names)"), oracle=False)
-    assert set(outcome.rows) == {"500"}
+    assert set(outcome.rows) == {str(min(1000, before + 500))}  # more than the driver's, whatever that is
     assert int(score.read_text()) == before
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from system.parallel.steps import Steps, numbered, processes_with, script
+from system.parallel.steps import Steps, numbered, script
 from system.runner.processes import wait_until
 
 from batchflow.pool import oom
@@ -126,22 +126,3 @@ def test_a_kill_by_somebody_else_is_no_lack_of_memory(steps: Steps, group: Path)
     facts = run(steps, group, script(body), files=15, run_max_try=1, isolate_failures=False)
     assert {entry["kind"] for entry in facts["failed"]} == {"died"}
     assert (facts["deaths"], facts["oom_deaths"]) == (1, 0)
-
-
-@pytest.mark.fault("E7")
-def test_workers_are_to_die_before_the_driver(steps: Steps) -> None:
-    """By as much as the driver may tell, whatever its own standing is."""
-    mine = int(Path("/proc/self/oom_score_adj").read_text())
-    seen: list[int] = []
-
-    def meanwhile() -> None:
-        wait_until((steps.folder / "there").exists)
-        family = processes_with(steps.mark)
-        seen.extend(sorted(int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in family))
-        (steps.folder / "go").touch()
-
-    before = "FOLDER = Path(__file__).parent\n"
-    steps.run(
-        script("(FOLDER / 'there').touch()\nwait_for(FOLDER / 'go')", before=before), meanwhile=meanwhile, workers=1
-    )
-    assert seen == [mine, mine, min(1000, mine + 500)]  # guard, zygote, worker
