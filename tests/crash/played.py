@@ -19,7 +19,7 @@ from batchflow._core import Channel, Port
 from batchflow.clock import FakeClock
 from batchflow.model import WorkerExit
 from batchflow.pool.events import PoolEvent, WorkerDied
-from batchflow.pool.pool import Slot
+from batchflow.pool.slot import Slot
 from batchflow.pool.watch import Watch
 
 WAIT_S = 0.25
@@ -106,6 +106,9 @@ class PlayedPool:
         slot.channel.close_fd()
         self._workers[number] = _Worker(port)
         port.publish_ready()
+
+    def may_start(self, number: int) -> bool:
+        return not self.slots[number].asked_for
 
     @property
     def alive_count(self) -> int:

@@ -12,7 +12,7 @@ from batchflow.clock import FakeClock
 from batchflow.errors import BatchflowError
 from batchflow.model import Event, Notice, StepProgress
 from batchflow.output import ordering
-from batchflow.parallel import books, committer, feeder
+from batchflow.parallel import books, committer, feeder, pace
 from batchflow.parallel import runner as parallel_runner
 from batchflow.runner.values import RunOptions
 from batchflow.runner.workflow_run import WorkflowRun
@@ -33,7 +33,7 @@ def _stage(workload: Workload, cast: Cast, clock: FakeClock) -> None:
     vars(books)["time"] = SimpleNamespace(sleep=clock.advance)
     books.SPILL_SIZE = workload.window_size
     feeder.WINDOW_SIZE = 2 * workload.window_size
-    feeder.QUEUE_NS = 0  # how much a worker is given in advance shall not depend on how fast this machine is
+    pace.QUEUE_NS = 0  # how much a worker is given in advance shall not depend on how fast this machine is
     ordering._BLOCK = 1024  # the ordered copy is written in several pieces
     committer.VERIFY_ALL_SIZE = workload.verify_all_size
 
