@@ -9,6 +9,7 @@ from typing import Any
 from batchflow.control import StopRequest
 from batchflow.model import Event, Receipt
 from batchflow.runner.values import Reason, RunOptions, RunRecord, StepPlan, StepRecord, WorkflowPlan
+from batchflow.runner.verify import StepReport
 from batchflow.workflow.values import Output, Parameter, Position, Step, Workflow
 
 
@@ -85,6 +86,8 @@ class FakeRooms:
         self.events = events
         self.loaded: list[tuple[Path, Path | None, tuple[str, ...]]] = []
         self.options: RunOptions | None = None
+        self.verified: tuple[str, ...] = ()
+        self.reports: dict[str, StepReport] = {}
 
     def find(self, start: Path) -> Path:
         return start / "workflow.toml"
@@ -109,6 +112,10 @@ class FakeRooms:
 
     def status(self, workflow: Workflow) -> Mapping[str, StepRecord]:
         return self.record.steps
+
+    def verify(self, workflow: Workflow, steps: tuple[str, ...]) -> Mapping[str, StepReport]:
+        self.verified = steps
+        return self.reports
 
     def schema(self) -> Mapping[str, Any]:
         return {"type": "object"}

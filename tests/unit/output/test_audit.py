@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tracemalloc
@@ -122,6 +123,18 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
     path.unlink()
     path.symlink_to(path)
     assert [told(check()) for check in every] == [["rows.csv: cannot be read: Too many levels of symbolic links"]] * 3
+
+
+def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, extents = rows_of(tmp_path / "rows.csv", PIECES)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    expected = ["rows.csv: cannot be read: Permission denied"]
+    assert told(check_rows(rows, extents)) == told(check_whole(rows)) == expected
+    assert told(check_failed_list(rows.path, [])) == expected
 
 
 def test_damage_everywhere_is_told_in_part(tmp_path: Path) -> None:
