@@ -88,6 +88,8 @@ def _end(process: subprocess.Popen[str]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def _feed(process: subprocess.Popen[str], queue: SimpleQueue[Task], results: SimpleQueue[tuple[Task, Any]]) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.campaign import sample
+from tests.crash.campaign import Totals, gather, play, sample
 from tests.crash.control import Control, Kind, environment, read_log
-from tests.crash.crew import ROOT, shim_is_missing
+from tests.crash.crew import ROOT, Crew, Task, shim_is_missing
 from tests.crash.mutants.bugs import load_bugs
 from tests.crash.scenario import Event, Scenario, parse_event
-from tests.crash.workloads import WORKLOADS
+from tests.crash.workloads import LINGERING, WORKLOADS
 
 pytestmark = [
     pytest.mark.crash,
@@ -161,3 +161,29 @@ def test_a_bug_still_fits_the_product(bug):
         compile(text, name, "exec")
     assert bug.edits
     assert set(bug.workloads) <= set(WORKLOADS)
+
+
+def test_every_workload_ends_as_it_must_when_nothing_happens():
+    totals = Totals("test", "quick", 0)
+    with Crew(1) as crew:
+        play(crew, totals, "clean", [*WORKLOADS, LINGERING.name], "replay")
+    assert totals.counts["clean"] == len(WORKLOADS) + 1
+    assert totals.violations == 0
+
+
+def test_a_few_states_of_each_layer_hold():
+    """Enough to see that the machine runs; ``make crash`` has the rest."""
+    totals = Totals("test", "quick", 0)
+    with Crew(1) as crew:
+        one = {"workload": "text-spill", "phase": 0}
+        kills, faults = gather(crew, [Task(f"explore:{name}", one) for name in ("list_kills", "list_faults")])
+        (cuts,) = gather(crew, [Task("power:list_cuts", {**one, "seeds": 1})])
+        (exits,) = gather(crew, [Task("power:list_exits", {**one, "seeds": 1})])
+        assert len(kills) > 300
+        assert len(faults) > 800
+        assert len(cuts) > 500
+        assert len(exits) > 1
+        for kind, scenarios in (("kills", kills), ("faults", faults), ("cuts", cuts), ("exits", exits)):
+            play(crew, totals, kind, sample(scenarios, 6, 0), "replay")
+    assert totals.counts["kills"] == totals.counts["faults"] == totals.counts["cuts"] == 6
+    assert totals.violations == totals.missed == 0

@@ -32,12 +32,12 @@ LAYERS = {
 _PRODUCT = Bug("(the product as it is)", (), tuple(WORKLOADS))
 
 
-def copy_with(bug: Bug, number: int) -> Path:
+def copy_with(bug: Bug, product: Path, number: int) -> Path:
     """The package with the bug in it, in a folder of its own."""
     folder = COPIES / str(number)
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(ROOT / "batchflow", folder / "batchflow", ignore=shutil.ignore_patterns("__pycache__", "core"))
-    for name, text in bug.sources(ROOT).items():
+    shutil.copytree(product / "batchflow", folder / "batchflow", ignore=shutil.ignore_patterns("__pycache__", "core"))
+    for name, text in bug.sources(product).items():
         (folder / name).write_text(text, encoding="utf-8")
     return folder
 
@@ -60,7 +60,7 @@ def states_of(crew: Crew, layer: str, bug: Bug, count: int, seed: int) -> list[s
 def try_out(bug: Bug, number: int, arguments: argparse.Namespace) -> dict[str, tuple[int, int]]:
     """Layer → (violated, played)."""
     found = {}
-    with Crew(arguments.jobs, copy_with(bug, number)) as crew:
+    with Crew(arguments.jobs, copy_with(bug, arguments.product, number)) as crew:
         for layer in LAYERS:
             totals = campaign.Totals(layer, "mutants", arguments.seed, shown_max=0)
             states = states_of(crew, layer, bug, arguments.states, arguments.seed)
@@ -80,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--states", type=int, default=120, help="of each layer for each bug")
+    parser.add_argument("--product", type=Path, default=ROOT, help="the folder that holds the package batchflow")
     parser.add_argument("--only", help="bugs whose name has this in it")
     arguments = parser.parse_args(argv)
     reason = shim_is_missing()
