@@ -105,6 +105,15 @@ def test_parts_are_handed_out_lowest_first() -> None:
     assert ranges == [(1, 8, 2, 3), (0, 0, 2, 3), (0, 4, 4, 2), (1, 12, 4, 2)]
 
 
+def test_of_very_many_that_one_has_failed_it_gets_the_lowest() -> None:
+    """Rather than looking through all of them."""
+    plan = Plan(MiniBatches.of([(0, 100)], 1), Policy(attempts_max=2, failed_items_limit=None))
+    for dispatch in fresh(plan, 64):
+        plan.failed(failure(dispatch))
+    assert plan.take_ready(excluding=range(64)) == Dispatch(0, 2, 0, 1)
+    assert plan.take_ready(excluding=range(64)) is None
+
+
 def test_what_was_saved_is_committed_as_one() -> None:
     plan = Plan(MiniBatches.of([(10, 12)], 2), Policy(attempts_max=1, failed_items_limit=None))
     (whole,) = fresh(plan, 1)

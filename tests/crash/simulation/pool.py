@@ -35,6 +35,11 @@ class Pool:
         self.generation += 1
         self.slots[number].start(self.generation)
 
+    def may_start(self, number: int) -> bool:
+        """After a fork that was refused it takes a while."""
+        slot = self.slots[number]
+        return not slot.asked_for and not slot.is_stuck and (self.is_last or self.rng.random() < 0.7)
+
     def kill_worker(self, number: int) -> None:
         self.slots[number].is_condemned = True
 
@@ -79,7 +84,7 @@ class Pool:
         alive = [slot for slot in self.slots if slot.asked_for]
         if self.rng.random() < 0.5 and len(alive) > 1 and not alive[-1].is_up and not alive[-1].channel.held:
             alive[-1].asked_for = False
-            return [ForkFailed(alive[-1].number, "no more processes")]
+            return [ForkFailed(alive[-1].number, "no more processes", 1)]
         for slot in alive:
             slot.end(with_zygote=True)
         return [*[slot.news() for slot in alive], ZygoteDied(-9)]

@@ -119,6 +119,7 @@ class Session:
             self.gather,
             self.outcomes,
             self.feeder,
+            needed=self.plan.mini_batches.count,
             logs=[NO_LOG],
             notice=lambda text: None,
             clock=self.clock,
@@ -155,7 +156,7 @@ class Session:
             self.point()
             supervisor.take(self.pool.wait())
             if not plan.done:
-                supervisor.replace(plan.mini_batches.count)
+                supervisor.replace()
             self._collect()
             check(
                 self.case.all,

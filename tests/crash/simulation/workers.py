@@ -162,6 +162,8 @@ class Worker:
         self.ending: dict[str, Any] | None = None
         """How the process has ended, which the driver does not know yet."""
         self.is_condemned = self.has_answered_twice = False
+        self.is_stuck = False
+        """The kernel holds the process, though it was killed; nobody can take its place."""
 
     def start(self, generation: int) -> None:
         self.channel = Channel(generation, self.case.ring_room, self.case.run_ns)
@@ -171,26 +173,29 @@ class Worker:
         self.ending = None
 
     def end(self, signal: int = 9, **how: Any) -> None:
-        self.ending = {"timed_out": False, "with_zygote": False, **how, "signal": signal}
+        self.ending = {"timed_out": False, "with_zygote": False, "out_of_memory": False, **how, "signal": signal}
         if self.channel.has_begun:
             self.troubled.add(self.channel.requests[0][2:4])
 
     def news(self) -> WorkerDied:
         """The driver learns of the death."""
         ending = self.ending or {}
+        was_ready, self.ready = self.ready, False
         self.asked_for = False
         return WorkerDied(
             worker=self.number,
             channel=self.channel,  # type: ignore[arg-type]
             exit=WorkerExit(self.number, self.channel.generation, self.pid, ending["signal"], None),
             timed_out=ending["timed_out"],
-            was_ready=self.ready,
+            was_ready=was_ready,
             init_failed=self.init_failed,
             with_zygote=ending["with_zygote"],
             peak_rss=0,
             output_tail="",
             stack="",
             retired=self.retired,
+            out_of_memory=ending["out_of_memory"],
+            stuck=self.is_stuck,
         )
 
     # What the process does
@@ -234,7 +239,8 @@ class Worker:
             self.end()
         elif kind == 1 and channel.requests:  # killed in run()
             channel.has_begun = True
-            self.end(timed_out=rng.random() < 0.5)
+            self.end(timed_out=rng.random() < 0.5, out_of_memory=rng.random() < 0.3)
+            self.is_stuck = rng.random() < 0.1
         elif kind == 2 and channel.requests:  # killed after it had answered, before the driver looked
             if self.answer():
                 self.end()

@@ -108,6 +108,21 @@ def test_a_shortfall_of_a_part_is_one_among_its_items_alone() -> None:
     assert table.plan.failed_mini_batch_count == 1  # for the loss and the shortfall together
 
 
+def test_what_waited_for_isolation_may_have_other_columns() -> None:
+    """The last part of the first mini-batch comes, and with it the turn of all that waited."""
+    table = isolating(gaps=((0, 9),))
+    table.ask(2)
+    table.worker.answer(columns=b"b\n")
+    table.worker.answer(columns=b"a\n")
+    for _ in range(3):
+        table.ask_again()
+        table.worker.answer(columns=b"a\n")
+        table.read()
+    assert table.commit() == b"a\n0\n1\n2\n"  # the third one waits for the second
+    assert table.plan.is_isolating(1)
+    assert table.ask_again() == (3, 1, 2)
+
+
 # Columns
 
 

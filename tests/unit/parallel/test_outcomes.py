@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from unit.parallel.driven import Table, Worker, death
 
+from batchflow import _core
 from batchflow._core import Channel, Note
 from batchflow.errors import InternalError
 from batchflow.model import Dispatch, FailureEntry, Shortfall, WorkerExit
@@ -194,6 +197,62 @@ def test_users_see_numbers_and_no_ordinals() -> None:
     assert [failure.entry["mini_batch"] for failure in table.failures] == [1, 109]
     assert table.failed == [(3, 3), (9, 1)]
     assert "mini_batch_index=109, attempt=1" in table.failures[1].entry["message"]
+
+
+def test_a_worker_that_cannot_get_ready_and_one_that_writes_wildly_are_told() -> None:
+    table = Table()
+    table.worker.port.publish_init_failed(b'{"message": "no model"}')
+    assert table.read() == {"init_failed"}
+    assert table.outcomes.read_note(Note(_core.DAMAGED, 0, 0, 0, 0, 0, b"", b""), 7, 70) == "damaged"
+
+
+def test_an_attempt_without_memory_is_told() -> None:
+    table = Table()
+    table.ask(2)
+    table.worker.fail(error_type="MemoryError")
+    table.worker.fail(error_type="numpy.core._exceptions._ArrayMemoryError")
+    assert table.read() == {"no_memory"}
+    assert table.failed == [(0, 3), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        (
+            {"memory_held": 3 << 30},
+            "worker 7 held 3,072 MiB in run(), far more than worker_memory=2,048 MiB, and was killed, "
+            "mini_batch_index=0, attempt=1, pid=70, items 0 to 2",
+        ),
+        (
+            {"out_of_memory": True, "peak_rss": 5 << 30},
+            "worker 7 was killed by the kernel because memory ran out, peak memory 5,120 MiB, "
+            "mini_batch_index=0, attempt=1, pid=70, items 0 to 2",
+        ),
+    ],
+)
+def test_a_death_of_too_much_memory_has_a_kind_of_its_own(facts: dict[str, Any], message: str) -> None:
+    table = Table()
+    table.ask(1)
+    table.worker.port.take()
+    died = death(table.worker.channel, **facts)
+    table.outcomes.bury(died, damaged=False, run_timeout_s=60, worker_memory=2 << 30)
+    assert (table.failures[0].kind, table.entry["error_type"]) == ("memory", "OutOfMemoryError")
+    assert table.entry["message"] == message
+
+
+def test_what_waited_and_has_other_columns_fails_when_it_is_appended_early() -> None:
+    table = Table(gaps=((0, 12),))
+    slow = Worker(8)
+    table.ask(1)
+    table.ask(1, slow)
+    table.ask(2)
+    table.worker.answer(columns=b"a\n")
+    table.worker.answer(columns=b"b\n")
+    table.worker.answer(columns=b"a\n")
+    table.read()
+    table.outcomes.spill()
+    assert table.failed == [(6, 3)]
+    assert table.commit() == b"a\n0\n1\n2\n9\n10\n11\n"
 
 
 def test_a_note_of_unknown_kind_is_a_bug() -> None:
