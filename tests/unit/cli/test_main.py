@@ -13,7 +13,6 @@ from unit.cli.cli_fakes import FakeRooms, make_receipt
 
 from batchflow.cli.backend import Rooms
 from batchflow.cli.main import main, typed_command
-from batchflow.cli.verify import verify_lines
 from batchflow.errors import (
     BatchflowError,
     ChangedStepError,
@@ -27,7 +26,7 @@ from batchflow.errors import (
 )
 from batchflow.model import StepFinished, StepStarted
 from batchflow.output.audit import Problem
-from batchflow.runner.values import Committed, RunRecord, StepRecord, WorkflowPlan
+from batchflow.runner.values import RunRecord, StepRecord, WorkflowPlan
 from batchflow.runner.verify import StepReport
 from batchflow.workflow import Diagnostic, WorkflowFileError
 from batchflow.workflow.values import Position
@@ -215,42 +214,6 @@ def test_verify_ends_with_6_if_there_is_a_problem(tmp_path: Path, capsys: pytest
     found = json.loads(capsys.readouterr().out)
     assert (found["version"], found["ok"]) == (1, False)
     assert found["steps"]["predict"]["problems"][0]["message"] == "it is missing"
-
-
-@pytest.mark.parametrize(
-    ("report", "line"),
-    [
-        (StepReport("a"), "a: nothing to verify, it has not succeeded yet"),
-        (
-            StepReport("a", "succeeded", Committed(10_000, 9_999, 1, 5.0), 9_999, 1_258_291, "crc32c:0000abcd", 1),
-            "a: 10,000 items = 9,999 rows + 1 failed, 1.2 MiB, crc32c:0000abcd, ok",
-        ),
-        (
-            StepReport("a", "succeeded", Committed(2, 1, 1, 5.0), 7, 20, "crc32c:0000abcd", 1),
-            "a: 2 items = 1 succeeded + 1 failed, 7 rows, 20 B, crc32c:0000abcd, ok",
-        ),
-        (StepReport("a", "succeeded", Committed(1, 1, 0, 5.0)), "a: 1 item = 1 succeeded + 0 failed, ok"),
-        (
-            StepReport("a", "unfinished", Committed(100, 50, 2, 5.0), 50, 20, "crc32c:0000abcd"),
-            "a: unfinished: 52 of 100 items = 50 rows + 2 failed, 48 to do, 20 B, crc32c:0000abcd, ok",
-        ),
-    ],
-)
-def test_what_was_verified_of_a_step_is_one_line(report: StepReport, line: str) -> None:
-    assert verify_lines({"a": report}, Path("/w")) == [line, "everything is as it was written"]
-
-
-def test_what_is_wrong_follows_with_its_place(tmp_path: Path) -> None:
-    report = StepReport("a", "succeeded", output_count=1)
-    report.problems.append(Problem(tmp_path / "b\x1b.csv", "bytes belong to no item", 20, "20", "30"))
-    report.problems.append(Problem(Path("/else/where"), "it is missing"))
-    assert verify_lines({"a": report, "b": StepReport("b")}, tmp_path) == [
-        "a: 1 output as recorded, 2 problems",
-        "  b\\x1b.csv, offset=20: bytes belong to no item, expected=20, found=30",
-        "  /else/where: it is missing",
-        "b: nothing to verify, it has not succeeded yet",
-        "2 problems found, nothing was changed; to make a step anew: batchflow run a -f --restart",
-    ]
 
 
 def test_signal_handlers_are_as_before_after_a_run(tmp_path: Path) -> None:
