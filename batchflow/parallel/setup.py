@@ -1,8 +1,10 @@
-"""From a job to what plan, pool and gather are made with.  Pure, but for reading the environment."""
+"""From a job to what plan, pool and gather are made with.  Pure, but for reading the environment and the script."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 
 from batchflow.parallel.values import ParallelJob
 from batchflow.plan import Policy
@@ -25,6 +27,7 @@ def worker_spec(job: ParallelJob, number_size: int | None = None) -> WorkerSpec:
         logging_level=settings.logging_level,
         gpus_per_worker=settings.gpus_per_worker,
         script=str(settings.entry_script),
+        source=_source_of(settings.entry_script),
         source_directory=str(settings.source_directory),
         arguments=job.arguments,
         step=job.step,
@@ -39,6 +42,13 @@ def worker_spec(job: ParallelJob, number_size: int | None = None) -> WorkerSpec:
         max_result_size=settings.max_result_size,
         number_size=number_size or settings.mini_batch_size,
     )
+
+
+def _source_of(script: Path) -> str | None:
+    """What every worker executes, whoever edits the file meanwhile; None where the worker is to say what is wrong."""
+    with contextlib.suppress(OSError):
+        return script.read_bytes().decode("latin-1")
+    return None
 
 
 def pool_limits(job: ParallelJob) -> PoolLimits:

@@ -6,9 +6,11 @@ Never writes byte code beside the script, and never runs old byte code: the file
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 import importlib.util
 import inspect
+import linecache
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,13 +38,19 @@ class EntryScript(NamedTuple):
         return self.run(mini_batch, context) if self.wants_context else self.run(mini_batch)
 
 
-def load_entry_script(path: Path, source_directory: Path, arguments: Sequence[str]) -> EntryScript:
+def load_entry_script(
+    path: Path, source_directory: Path, arguments: Sequence[str], source: bytes | None = None
+) -> EntryScript:
     """Execute the script as the module named after its file, with ``sys.argv`` ``[script, *arguments]``.
 
-    Its folder, then ``source_directory``, come first on ``sys.path``.  Raises ``EntryScriptError`` if it cannot be
-    read, raises anything (``SystemExit`` too), or has no usable ``run()``.
+    ``source``: what to execute, whatever the file holds by now.  The script's folder, then ``source_directory``, come
+    first on ``sys.path``.  Raises ``EntryScriptError`` if it cannot be read, raises anything (``SystemExit`` too), or
+    has no usable ``run()``.
     """
-    source = _read(path)
+    if source is None:
+        source = _read(path)
+    else:
+        _show_in_tracebacks(path, source)
     for folder in (str(source_directory), str(path.parent)):
         if sys.path[:1] != [folder]:
             sys.path.insert(0, folder)
@@ -64,6 +72,13 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise EntryScriptError(f"entry_script: cannot read {path}: {error.strerror}") from error
+
+
+def _show_in_tracebacks(path: Path, source: bytes) -> None:
+    """Lines of the file in a traceback are those that ran."""
+    with contextlib.suppress(SyntaxError, UnicodeDecodeError):  # told when it is executed
+        lines = importlib.util.decode_source(source).splitlines(keepends=True)
+        linecache.cache[str(path)] = (len(source), None, lines, str(path))
 
 
 def _execute(path: Path, source: bytes) -> ModuleType:

@@ -34,6 +34,8 @@ class WorkerSpec(NamedTuple):
 
     # kind = "script"
     script: str = ""
+    source: str | None = None
+    """The script's bytes, one character for each, as they were when the step began; None: as the file is now."""
     source_directory: str = ""
     arguments: tuple[str, ...] = ()
     step: str = ""

@@ -78,7 +78,9 @@ def load_user_code(spec: WorkerSpec, pickled: bytes) -> UserCode:
     """Execute the entry script, or import or unpickle the functions; raises whatever that raises."""
     _import_ahead(spec)
     if spec.kind == "script":
-        return UserCode(script=load_entry_script(Path(spec.script), Path(spec.source_directory), spec.arguments))
+        source = None if spec.source is None else spec.source.encode("latin-1")
+        script = load_entry_script(Path(spec.script), Path(spec.source_directory), spec.arguments, source)
+        return UserCode(script=script)
     function = init = None
     sys.path[:] = list(dict.fromkeys([*spec.paths, *sys.path]))
     if pickled:

@@ -25,7 +25,8 @@ def test_an_item_that_changes_during_the_run_keeps_its_row_and_is_stale_afterwar
 
 
 EDITS = """
-import os, signal
+import os, signal, threading
+{before}
 def run(mini_batch, context):
     if "007" in mini_batch[0] and not os.path.exists("edited"):
         with open(__file__, "w") as file:
@@ -33,13 +34,29 @@ def run(mini_batch, context):
         open("edited", "w").close()
         os.kill({victim}, signal.SIGKILL)
         signal.pause()
+    if "011" in mini_batch[0] and context.attempt == 1:
+        raise ValueError("shown as it ran")
     return mini_batch
 """
 
 
 @pytest.mark.fault("D7")
-def test_a_script_that_is_edited_during_the_run_counts_from_the_next_run_on(tmp_path: Path) -> None:
-    folder = make_project(tmp_path, EDITS.format(victim="os.getpid()"))
+@pytest.mark.parametrize(
+    ("victim", "before"),
+    [
+        ("os.getpid()", ""),
+        ("os.getppid()", ""),
+        (
+            "os.getpid()",
+            "threading.Thread(target=signal.pause, daemon=True).start()  # so each worker imports it itself",
+        ),
+    ],
+    ids=["a new worker", "a new zygote", "a new worker that imports"],
+)
+def test_a_script_that_is_edited_during_the_run_counts_from_the_next_run_on(
+    victim: str, before: str, tmp_path: Path
+) -> None:
+    folder = make_project(tmp_path, EDITS.format(victim=victim, before=before))
     more = ("--set", "steps.score.parallel.run_max_try=3")
     done = batchflow(folder, "run", *more)
     assert (done.returncode, names(folder)) == (0, EVERY), done.stderr

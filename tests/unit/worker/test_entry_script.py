@@ -13,6 +13,7 @@ import pytest
 
 from batchflow.errors import EntryScriptError
 from batchflow.worker.entry_script import load_entry_script
+from batchflow.worker.failures import user_traceback
 
 
 @pytest.fixture(autouse=True)
@@ -220,3 +221,16 @@ def test_a_file_with_a_nul_byte_is_refused(load):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(EntryScriptError, match=r"entry_script: cannot read .*/nowhere.py: No such file or directory"):
         load_entry_script(tmp_path / "nowhere.py", tmp_path, [])
+
+
+@pytest.mark.fault("D7")
+def test_what_is_executed_may_be_given_and_is_what_a_traceback_shows(tmp_path):
+    path = tmp_path / "score_script.py"
+    path.write_text("# another file by now\n" * 9)
+    source = b"# \xe4\n# coding: latin-1\n\ndef run(mini_batch):\n    return 1 / 0  # as it ran\n"
+    script = load_entry_script(path, tmp_path, [], source.replace(b"# \xe4\n", b""))
+    with pytest.raises(ZeroDivisionError) as caught:
+        script.run_batch([], None)
+    assert "return 1 / 0  # as it ran" in user_traceback(caught.value)
+    with pytest.raises(EntryScriptError, match="cannot be imported: SyntaxError"):
+        load_entry_script(path, tmp_path, [], b"def run(:")
