@@ -62,6 +62,8 @@ class WorkerPool:
         self._load_watch = Watch(2 * TICK_S)
         self._debt_watch = Watch(2 * TICK_S)
         self._oom = OomWatch(self._clock)
+        self._looked_s = float("-inf")
+        self._all_logs = [*(logs or ()), *((zygote_log,) if zygote_log else ())]
         self._written_off: set[int] = set()  # generations
         self.slots: list[Slot] = []
         self._news: list[PoolEvent] = []
@@ -264,7 +266,8 @@ class WorkerPool:
                 worker=slot.number,
                 channel=slot.channel,
                 exit=WorkerExit(slot.number, slot.channel.generation, slot.pid, signal_number, exit_code),
-                timed_out=slot.timed_out,
+                # A script that undid what shows its stack dies of the question.
+                timed_out=slot.timed_out or (slot.stack_at is not None and signal_number == STACK_SIGNAL),
                 was_ready=slot.ready,
                 init_failed=slot.init_failed,
                 retired=slot.retired,
@@ -283,7 +286,7 @@ class WorkerPool:
 
     def _watch_timeouts(self) -> None:
         now_s = self._clock.monotonic()
-        self._oom.look()
+        self._look_around(now_s)
         if not self.loaded and self._zygote.started:
             elapsed_s = self._load_watch.look(None, now_s)
             if self._is_over(elapsed_s, self.limits.init_timeout_s):
@@ -314,6 +317,14 @@ class WorkerPool:
                     slot.init_timed_out = True
                     self._news.append(InitTimedOut(slot.number))
                 self._give_up(slot, elapsed_s, self.limits.init_timeout_s or 0.0)
+
+    def _look_around(self, now_s: float) -> None:
+        """What is to be done now and then, however often the driver wakes."""
+        if now_s - self._looked_s >= TICK_S:
+            self._looked_s = now_s
+            self._oom.look()
+            for log in self._all_logs:
+                log.trim()
 
     @staticmethod
     def _is_over(elapsed_s: float, limit_s: float | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -53,9 +54,9 @@ def test_workers_that_are_refused_at_first_are_asked_for_again(steps: Steps) -> 
     )
 
 
-def drive(
+def start(
     steps: Steps, source: str, *, before: str = "", prefix: Sequence[str] = (), **settings: Any
-) -> subprocess.CompletedProcess[str]:
+) -> subprocess.Popen[str]:
     """A step in a process of its own, after the code ``before``; it must do all items."""
     steps.folder.mkdir(exist_ok=True)
     (steps.folder / "source").write_text(source)
@@ -75,7 +76,14 @@ print(*outcome.notices, sep="\\n")
     paths = os.pathsep.join(path for path in sys.path if path)
     variables = os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
     command = [*prefix, sys.executable, "-c", code, str(steps.folder), steps.mark]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def drive(steps: Steps, source: str, **facts: Any) -> subprocess.CompletedProcess[str]:
+    """As ``start``, to its end."""
+    with start(steps, source, **facts) as process:
+        stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 @pytest.mark.fault("E10", "M5")
@@ -91,7 +99,7 @@ def test_sixty_four_open_files_are_enough(steps: Steps) -> None:
 @pytest.mark.parametrize("allowed", [40, 30, 26, 24, 22, 20])
 def test_with_too_few_open_files_there_are_fewer_workers_or_words(steps: Steps, allowed: int) -> None:
     limit = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({allowed}, {allowed}))"
-    done = drive(steps, script(""), before=limit, files=40, mini_batch_size=1, workers=6)
+    done = drive(steps, script(""), before=limit, files=40, mini_batch_size=1, workers=6, oracle=False)
     if done.returncode == 0:
         assert allowed >= 30 or "going on with fewer" in done.stdout
     else:
@@ -122,6 +130,23 @@ def test_a_limit_on_processes_makes_fewer_workers() -> None:
         assert processes_with(steps.mark) == []
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.fault("E6", "M2")
+def test_a_driver_that_is_stopped_for_longer_than_any_timeout_blames_nobody(steps: Steps) -> None:
+    """As by Ctrl-Z: the workers go on, and one of them is in init()."""
+    before = f"{FOLDER}def init():\n    if os.environ['BATCHFLOW_WORKER'] == '1': wait_for(FOLDER / 'go')\n"
+    body = "(FOLDER / f'there-{context.mini_batch_index}').touch()\nwait_for(FOLDER / 'go')"
+    timeouts = {"run_invocation_timeout_s": 1.0, "init_timeout_s": 1.0, "progress_update_timeout_s": 1.5}
+    with start(steps, script(body, before=before), files=15, workers=2, **timeouts) as process:
+        wait_until((steps.folder / "there-0").exists)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(2.5)
+        (steps.folder / "go").touch()
+        process.send_signal(signal.SIGCONT)
+        assert process.communicate() == ("\n", "")
+    receipt = json.loads((steps.folder / "state/receipt.json").read_text())
+    assert (receipt["attempts"], receipt["worker_deaths"]) == (3, 0)
 
 
 DIES_EARLY = """

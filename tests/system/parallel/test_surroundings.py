@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from system.parallel.steps import ALL, MARK, Outcome, Steps, numbered, script
+from system.runner.processes import wait_until
 
 from batchflow.errors import DatasetError
+from batchflow.pool import logs
 
 
 def facts(steps: Steps, expression: str, **settings: Any) -> list[Any]:
@@ -184,6 +186,44 @@ sys.stdout.buffer.write(b"\\xff raw\\n")
     assert lines[8].endswith(b" INFO batchflow.score: by the context")
     assert sorted(lines[9:]) == [b"shutdown", b"\xff raw"]
     assert outcome.log("import") == "imported\n"
+
+
+@pytest.mark.fault("C15")
+def test_a_worker_that_prints_without_end_keeps_the_beginning_and_the_end_of_it(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it prints, the middle is given back to the disk."""
+    monkeypatch.setattr(logs, "HEAD_SIZE", 1 << 20)
+    monkeypatch.setattr(logs, "END_SIZE", 1 << 20)
+    monkeypatch.setattr(logs, "STEP_SIZE", 1 << 20)
+    disk_sizes: list[int] = []
+
+    def look() -> None:
+        wait_until((steps.folder / "printed").exists)
+        path = steps.folder / "state/logs/worker-0.log"
+        wait_until(lambda: path.stat().st_blocks * 512 < 4 << 20)
+        disk_sizes.append(path.stat().st_size)
+        (steps.folder / "go").touch()
+
+    body = """
+for number in range(300):
+    print(f"{context.mini_batch_index}-{number:03}-" + "x" * 99_993)
+(FOLDER / "printed").touch()
+wait_for(FOLDER / "go")
+print("and the last of it")
+"""
+    before = "FOLDER = Path(__file__).parent\n"
+    outcome = steps.run(script(body, before=before), workers=1, files=5, meanwhile=look)
+    assert outcome.rows == numbered((0, 5))
+    assert disk_sizes == [30_000_000]
+    content = (steps.folder / "state/logs/worker-0.log").read_bytes()
+    last = b"and the last of it\n"
+    dropped = 30_000_000 + len(last) - (2 << 20)
+    assert content.startswith(b"0-000-xxx")
+    assert content[1 << 20 :].startswith(b"\n[%d bytes dropped]\n" % dropped)
+    assert content.endswith(last)
+    assert b"\n0-299-xxx" in content
+    assert len(content) == (2 << 20) + len(b"\n[%d bytes dropped]\n" % dropped)
 
 
 def test_the_logging_level_is_the_steps(steps: Steps) -> None:
