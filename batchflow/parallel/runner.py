@@ -175,6 +175,7 @@ class _ParallelRun:
             return
         if self._stop.level == StopLevel.DRAIN:
             self._drain(pool)
+        self._outcomes.hand_over()
         self._commit(at_once=True)
         raise InterruptedRunError(
             f"stopped with {self._plan.succeeded_item_count:,} of {self._plan.item_count:,} items done",

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from system.parallel.steps import ALL, Steps, numbered, script
+from system.runner.processes import wait_until
 
-from batchflow.errors import RunAbortedError
+from batchflow.control import StopLevel, StopRequest
+from batchflow.errors import InterruptedRunError, RunAbortedError
+from batchflow.parallel import runner
+from batchflow.parallel.runner import run_parallel_step
 from batchflow.workflow.values import Threshold
 
 ONE = Threshold(count=1)
@@ -172,3 +177,32 @@ if names == ["00001"] and not (FOLDER / "died").exists():
     outcome = steps.run(script(body, before=COUNTS), files=4, mini_batch_size=4, workers=1, error_threshold=ALL)
     # Alone it was given to run() once, and died then: a part has one attempt.
     assert (outcome.rows, outcome.failed_names) == (["00000", "00002", "00003"], ["00001"])
+
+
+@pytest.mark.parametrize("level", [StopLevel.DRAIN, StopLevel.NOW])
+def test_isolation_that_was_interrupted_goes_on_with_what_is_left(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch, level: StopLevel
+) -> None:
+    monkeypatch.setattr(runner, "GRACE_S", 0.2)
+    body = """
+note(names, context)
+if "00005" in names: raise ValueError("x")
+if "00006" in names: wait_for(FOLDER / "go")
+"""
+    source, settings = script(body, before=COUNTS), {"mini_batch_size": 8, "workers": 1, "error_threshold": ALL}
+    stop = StopRequest()
+
+    def meanwhile() -> None:
+        wait_until(lambda: (steps.folder / "calls").exists() and (3, ["00006", "00007"]) in calls(steps))
+        stop.request(level)
+
+    outcome = steps.run(source, files=8, stop=stop, meanwhile=meanwhile, **settings)
+    assert outcome.message(InterruptedRunError) == "stopped with 5 of 8 items done"
+    assert (outcome.rows, outcome.failed_names) == (numbered((0, 5)), ["00005"])
+    (steps.folder / "go").touch()
+    (steps.folder / "calls").unlink()
+    job = replace(steps.job(source, **settings), resumes=True)
+    receipt = run_parallel_step(job, on_event=lambda event: None, stop=StopRequest())
+    assert outcome.rows == numbered((0, 5), (6, 8))
+    assert (outcome.failed_names, calls(steps)) == (["00005"], [(1, ["00006", "00007"])])
+    assert (receipt.succeeded, receipt.failed, receipt.failed_mini_batches) == (7, 1, 1)
