@@ -92,6 +92,14 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{PARALLEL}/test_recycling.py::test_a_worker_that_holds_too_much_leaves_between_mini_batches",
     ),
     Mutant(
+        "D7",
+        "all workers execute the script as it was at the start",
+        "batchflow/parallel/setup.py",
+        "source=_source_of(settings.entry_script),",
+        "source=None,",
+        f"{CLI}/test_changes_during_a_run.py::test_a_script_that_is_edited_during_the_run_counts_from_the_next_run_on",
+    ),
+    Mutant(
         "D8",
         "a script does not take the place of a module",
         "batchflow/worker/entry_script.py",
@@ -178,6 +186,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM):",
         "if number == errno.ENOTSUP:",
         f"{CLI}/test_kernels.py::test_a_kernel_without_what_we_prefer_is_good_enough",
+    ),
+    Mutant(
+        "G2",
+        "no shared memory is told in words",
+        "batchflow/pool/zygote_client.py",
+        'raise ResourceError(f"this machine gives no shared memory: {error.strerror}") from error',
+        "raise",
+        f"{CLI}/test_kernels.py::test_without_shared_memory_the_run_ends_in_words_and_can_be_continued",
     ),
     Mutant(
         "H18",

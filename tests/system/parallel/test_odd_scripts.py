@@ -137,6 +137,7 @@ def talk():
         pytest.param("__import__('gc').disable()", marks=pytest.mark.fault("C28")),
         pytest.param("sys.settrace(lambda *_: None)", marks=pytest.mark.fault("C28")),
         pytest.param("__import__('faulthandler').disable()", marks=pytest.mark.fault("C28")),
+        pytest.param("__import__('faulthandler').unregister(signal.SIGRTMAX - 1)", marks=pytest.mark.fault("C28")),
         pytest.param("[signal.signal(n, signal.SIG_IGN) for n in (1, 2, 13, 15, 17)]", marks=pytest.mark.fault("C20")),
     ],
 )
