@@ -99,7 +99,8 @@ def _punch_hole(descriptor: int, offset: int, size: int) -> bool:
 
     fallocate = ctypes.CDLL(None).fallocate
     offset_t = ctypes.c_int64
-    return fallocate(descriptor, _KEEP_SIZE_AND_PUNCH_HOLE, offset_t(offset), offset_t(size)) == 0
+    failed: int = fallocate(descriptor, _KEEP_SIZE_AND_PUNCH_HOLE, offset_t(offset), offset_t(size))
+    return not failed
 
 
 def _lines(content: bytes) -> list[str]:
