@@ -95,7 +95,7 @@ def run(steps: Steps, group: Path, source: str, **settings: Any) -> dict[str, An
 @pytest.mark.fault("A9", "E7")
 def test_an_item_that_needs_more_than_there_is_fails_alone(steps: Steps, group: Path) -> None:
     """The driver lives on, in the same cgroup; its workers go first."""
-    facts = run(steps, group, script("if '00007' in names: eat(1 << 30)", before=EATS), files=20, workers=2)
+    facts = run(steps, group, script("if '00007' in names: eat(1 << 30)", before=EATS), files=20, workers=3)
     assert facts["rows"] == [one for one in numbered((0, 20)) if one != "00007"]
     (entry,) = facts["failed"]
     assert (entry["kind"], entry["error_type"], entry["signal"]) == ("memory", "OutOfMemoryError", 9)
@@ -105,7 +105,7 @@ def test_an_item_that_needs_more_than_there_is_fails_alone(steps: Steps, group: 
     # The mini-batch has cost one worker, once, however often it was tried.
     fewer = [notice for notice in facts["notices"] if "going on with" in notice]
     assert len(fewer) == 1
-    assert fewer[0].endswith("; going on with 1 worker")
+    assert fewer[0].endswith("; going on with 2 workers")
 
 
 @pytest.mark.fault("A9")
