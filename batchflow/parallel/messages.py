@@ -91,7 +91,8 @@ def init_failed(count: int, description: dict[str, Any]) -> str:
 
 def describe_init_death(death: WorkerDied) -> dict[str, Any]:
     """A worker that died before it was ready, in the form of a failure's description."""
-    message = f"worker {death.worker} died before it was ready: {death.exit.describe()}, pid={death.exit.pid}"
+    how = "memory ran out" if death.out_of_memory else death.exit.describe()
+    message = f"worker {death.worker} died before it was ready: {how}, pid={death.exit.pid}"
     if death.output_tail:
         message += f"\nlast output of the worker:\n{death.output_tail}"
     return {"error_type": "WorkerDiedError", "message": message, "traceback": ""}

@@ -23,7 +23,7 @@ from batchflow.pool.logs import WorkerLog
 from batchflow.pool.oom import OomWatch
 from batchflow.pool.slot import TICK_S, PoolLimits, Slot
 from batchflow.pool.watch import Watch
-from batchflow.pool.zygote_client import CLOSE_S, Message, ZygoteClient
+from batchflow.pool.zygote_client import CLOSE_S, Message, ZygoteClient, is_readable
 from batchflow.worker.spec import STACK_SIGNAL, WorkerSpec
 
 ZYGOTE_SILENCE_S = 30.0
@@ -228,7 +228,7 @@ class WorkerPool:
 
     def _lose_zygote(self) -> None:
         self._epoll.unregister(self._zygote.fileno())
-        status = self._zygote.close()
+        status = self._zygote.close(self._patience_s)
         for slot in self.slots:
             if slot.asked_for and (slot.pid or slot.channel.in_flight):  # workers die with their zygote
                 self._bury(slot, signal.SIGKILL, None, 0, with_zygote=True)
@@ -363,6 +363,10 @@ class WorkerPool:
     def alive_count(self) -> int:
         return sum(slot.asked_for for slot in self.slots)
 
+    @property
+    def _patience_s(self) -> float:
+        return STUCK_CLOSE_S if self._written_off else CLOSE_S
+
     def stop_workers(self) -> None:
         """Ask every worker to shut down once its requests are answered."""
         for slot in self.slots:
@@ -373,12 +377,11 @@ class WorkerPool:
         """End everything that is left; nothing of the pool outlives this call."""
         if self._poll is None:
             return
-        limit_s = STUCK_CLOSE_S if self._written_off else CLOSE_S
-        deadline_s = self._clock.monotonic() + limit_s
-        self._zygote.close(limit_s)
+        deadline_s = self._clock.monotonic() + self._patience_s
+        self._zygote.close(self._patience_s)
         for slot in self.slots:
             if slot.pidfd >= 0:
-                _wait_readable(slot.pidfd, deadline_s - self._clock.monotonic())  # until the kernel is done with it
+                is_readable(slot.pidfd, deadline_s - self._clock.monotonic())  # until the kernel is done with it
                 os.close(slot.pidfd)
                 slot.pidfd = -1
             slot.asked_for = False
@@ -390,9 +393,3 @@ class WorkerPool:
 def _new_event_fd() -> int:
     """A non-blocking, close-on-exec eventfd; Python 3.10 has the call."""
     return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-
-
-def _wait_readable(descriptor: int, timeout_s: float) -> None:
-    poll = select.poll()  # knows descriptors beyond 1023, as select() does not
-    poll.register(descriptor, select.POLLIN)
-    poll.poll(max(0.0, timeout_s * 1000))

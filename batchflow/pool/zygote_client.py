@@ -185,7 +185,7 @@ class ZygoteClient:
             return None
         if self._pidfd < 0:  # there was no descriptor for it; but then it has started nothing yet
             return process.wait()
-        has_ended = _is_readable(self._pidfd, timeout_s)
+        has_ended = is_readable(self._pidfd, timeout_s)
         if not has_ended:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self._forget_pidfd()
@@ -222,7 +222,8 @@ def _was_killed(pid: int) -> bool:
     return found is not None and found.si_code != os.CLD_EXITED
 
 
-def _is_readable(descriptor: int, timeout_s: float) -> bool:
+def is_readable(descriptor: int, timeout_s: float) -> bool:
+    """Wait until it is, or the time is over; knows descriptors beyond 1023, as ``select()`` does not."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(max(0.0, timeout_s * 1000)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,9 @@ def lost(count: int = 3, **values: Any) -> Lost:
     return Lost(dispatch, Failure(dispatch, **(defaults | values)))
 
 
-def death(tail: str, **values: Any) -> WorkerDied:
-    how = WorkerExit(3, 1, 42, **({"signal": 9, "exit_code": None} | values))
-    return WorkerDied(3, Channel(), how, False, True, False, False, 0, tail, "")
+def death(tail: str, *, signal: int | None = 9, exit_code: int | None = None, **facts: Any) -> WorkerDied:
+    how = WorkerExit(3, 1, 42, signal, exit_code)
+    return replace(WorkerDied(3, Channel(), how, False, True, False, False, 0, tail, ""), **facts)
 
 
 def aborted(books: Any) -> list[str]:
@@ -142,6 +143,21 @@ def test_a_shortfall_is_shown_when_nothing_failed() -> None:
         (
             messages.keep_dying("6 workers died one after another while idle", death("bye")),
             "6 workers died one after another while idle, the last one of signal 9 (SIGKILL)\nits last output:\nbye",
+        ),
+        (messages.death(death("")), "worker 3 died, signal 9 (SIGKILL), pid=42"),
+        (messages.death(death("", timed_out=True)), "worker 3 was killed, run() took too long, pid=42"),
+        (messages.death(death("", memory_held=3 << 30)), "worker 3 was killed, it held 3,072 MiB, pid=42"),
+        (
+            messages.death(death("", out_of_memory=True, peak_rss=300 << 20)),
+            "worker 3 was killed by the kernel because memory ran out, peak memory 300 MiB, pid=42",
+        ),
+        (
+            messages.death(death("", stuck=True, timed_out=True)),
+            "worker 3 does not end although it was killed: the kernel holds it, pid=42",
+        ),
+        (
+            messages.describe_init_death(death("", out_of_memory=True))["message"],
+            "worker 3 died before it was ready: memory ran out, pid=42",
         ),
         (
             messages.keep_dying("6 workers died", death("", signal=None, exit_code=3)),
