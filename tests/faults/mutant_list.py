@@ -28,12 +28,44 @@ PARALLEL = "tests/system/parallel"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
+        "A9",
+        "kills by the kernel for want of memory are told from others",
+        "batchflow/pool/pool.py",
+        "out_of_memory=was_killed and self._oom.claim(),",
+        "out_of_memory=was_killed,",
+        f"{PARALLEL}/test_out_of_memory.py::test_a_kill_by_somebody_else_is_no_lack_of_memory",
+    ),
+    Mutant(
+        "A10",
+        "a worker that had no memory makes room",
+        "batchflow/parallel/supervision.py",
+        'slot.retired = slot.retired or "no_memory" in kinds',
+        "slot.retired = slot.retired",
+        f"{PARALLEL}/test_supervision.py::test_a_worker_that_had_no_memory_makes_room_for_a_fresh_one",
+    ),
+    Mutant(
         "A14",
         "a step whose workers keep dying ends",
         "batchflow/parallel/supervision.py",
         "if too_often is not None:",
         "if False:",
         f"{PARALLEL}/test_isolation.py::test_workers_that_die_on_every_mini_batch_end_the_step_soon_and_in_few_words",
+    ),
+    Mutant(
+        "A15",
+        "there is a pause before a worker that never got ready is tried again",
+        "batchflow/pool/backoff.py",
+        "return now_s >= self._due_s",
+        "return True",
+        f"{PARALLEL}/test_supervision.py::test_a_worker_that_dies_before_it_is_ready_is_tried_again_after_a_pause",
+    ),
+    Mutant(
+        "B5",
+        "nobody waits for a worker that cannot be killed",
+        "batchflow/pool/pool.py",
+        "                    self._write_off(slot)",
+        "                    pass",
+        f"{PARALLEL}/test_supervision.py::test_when_nobody_can_be_killed_the_step_ends",
     ),
     Mutant(
         "B8",
@@ -60,6 +92,14 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{PARALLEL}/test_odd_scripts.py::test_a_huge_result_is_refused_where_it_was_made",
     ),
     Mutant(
+        "C15",
+        "a long log gives up its middle",
+        "batchflow/pool/logs.py",
+        "if end - self._hole_end < STEP_SIZE:",
+        "if True:",
+        "tests/unit/pool/test_logs.py::test_of_a_long_log_the_beginning_and_the_end_are_kept",
+    ),
+    Mutant(
         "C18",
         "the worker goes back to its folder after each mini-batch",
         "batchflow/worker/loop.py",
@@ -74,6 +114,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "            os._exit(70)",
         "            return",
         f"{PARALLEL}/test_faults.py::test_a_script_that_closes_our_descriptors_fails_by_itself",
+    ),
+    Mutant(
+        "C21",
+        "the guard gets the orphans",
+        "batchflow/worker/guard.py",
+        "    _prctl(_PR_SET_CHILD_SUBREAPER, 1)\n",
+        "",
+        f"{PARALLEL}/test_guard.py::test_daemons_end_with_the_step",
     ),
     Mutant(
         "C22",
@@ -130,6 +178,22 @@ MUTANTS: tuple[Mutant, ...] = (
         "path.write_text(str(min(1000, int(path.read_text()) + 500)))",
         "path.read_text()",
         f"{PARALLEL}/test_odd_scripts.py::test_when_memory_ends_workers_go_before_the_driver",
+    ),
+    Mutant(
+        "E8",
+        "what a killed guard leaves in its session is ended",
+        "batchflow/pool/zygote_client.py",
+        "            kill_session(process.pid)",
+        "            pass",
+        f"{PARALLEL}/test_guard.py::test_a_killed_guard_is_replaced_and_what_stayed_in_its_session_ended",
+    ),
+    Mutant(
+        "E10",
+        "a worker without rings is refused and asked for again",
+        "batchflow/pool/pool.py",
+        "            except OSError as error:  # no descriptor, no memory",
+        "            except ZeroDivisionError as error:",
+        f"{PARALLEL}/test_supervision.py::test_with_too_few_open_files_there_are_fewer_workers_or_words",
     ),
     Mutant(
         "F1",

@@ -121,6 +121,7 @@ def test_workers_that_need_too_much_together_are_made_fewer(steps: Steps, group:
     assert any("because memory ran out" in notice and "going on with" in notice for notice in facts["notices"])
 
 
+@pytest.mark.fault("A9")
 def test_a_kill_by_somebody_else_is_no_lack_of_memory(steps: Steps, group: Path) -> None:
     body = "if '00007' in names: os.kill(os.getpid(), 9)"
     facts = run(steps, group, script(body), files=15, run_max_try=1, isolate_failures=False)
