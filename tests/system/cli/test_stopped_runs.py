@@ -27,7 +27,8 @@ import os, time
 def run(mini_batch):
     with open("calls", "a") as file:
         file.write("".join(os.path.basename(path) + chr(10) for path in mini_batch))
-    while os.path.exists("stuck") or (len(open("calls").readlines()) > 6 and not os.path.exists("more")):
+    is_first = mini_batch[0].endswith("000.txt")
+    while os.path.exists("stuck") or not (is_first or len(open("calls").readlines()) <= 6 or os.path.exists("more")):
         if os.path.exists("stuck"):
             with open("held", "a") as file:
                 file.write("x")
@@ -35,7 +36,7 @@ def run(mini_batch):
         time.sleep(0.01)
     return [os.path.basename(path) for path in mini_batch]
 """
-"""Six items or nearly so, then no further until there is ``more``."""
+"""The first mini-batch and six items or nearly so, then no further until there is ``more``."""
 EVERY = [f"{number:03}.txt" for number in range(20)]
 
 
