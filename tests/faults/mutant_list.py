@@ -193,7 +193,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "batchflow/pool/pool.py",
         "            except OSError as error:  # no descriptor, no memory",
         "            except ZeroDivisionError as error:",
-        f"{PARALLEL}/test_supervision.py::test_with_too_few_open_files_there_are_fewer_workers_or_words",
+        f"{PARALLEL}/test_supervision.py::test_without_descriptors_for_rings_a_worker_is_asked_for_again",
     ),
     Mutant(
         "F1",

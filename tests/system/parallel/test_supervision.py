@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
 import shutil
@@ -19,9 +21,11 @@ import pytest
 from system.parallel.steps import ALL, Steps, numbered, processes_with, script
 from system.runner.processes import wait_until
 
+from batchflow._core import Channel
 from batchflow.errors import EntryScriptError, ResourceError
 from batchflow.pool import pool
 from batchflow.pool.backoff import Backoff
+from batchflow.pool.zygote_client import Message, ZygoteClient
 
 FOLDER = "FOLDER = Path(__file__).parent\n"
 REFUSES_FORKS = """
@@ -105,6 +109,63 @@ def test_with_too_few_open_files_there_are_fewer_workers_or_words(steps: Steps, 
     else:
         assert "ResourceError(" in done.stderr
         assert "Too many open files" in done.stderr
+
+
+@pytest.mark.fault("E10")
+def test_without_descriptors_for_rings_a_worker_is_asked_for_again(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, calls = pool.WorkerPool._new_channel, itertools.count()
+
+    def make_or_refuse(self: pool.WorkerPool) -> Channel:
+        if next(calls) in (2, 3):  # the first two are made at the start
+            raise OSError(errno.EMFILE, "Too many open files")
+        return make(self)
+
+    monkeypatch.setattr(pool.WorkerPool, "_new_channel", make_or_refuse)
+    outcome = steps.run(script("if '00007' in names and context.attempt == 1: os._exit(9)"), workers=2)
+    assert outcome.rows == numbered((0, 15))
+    assert outcome.done().worker_deaths == 1
+    assert outcome.notices[1].endswith(
+        " cannot be started: [Errno 24] Too many open files; going on with fewer, and trying again"
+    )
+
+
+@pytest.mark.fault("E10")
+def test_a_zygote_without_descriptors_for_a_worker_says_so(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel does it: the request arrives, its descriptors do not."""
+    send, calls = ZygoteClient.send_fork, itertools.count()
+
+    def send_less(self: ZygoteClient, worker: int, generation: int, descriptors: tuple[int, ...]) -> None:
+        send(self, worker, generation, () if next(calls) == 0 else descriptors)
+
+    monkeypatch.setattr(ZygoteClient, "send_fork", send_less)
+    outcome = steps.run(script(""), workers=1)
+    assert outcome.rows == numbered((0, 15))
+    (notice,) = outcome.notices
+    assert notice.startswith("worker 0 cannot be started: [Errno 24] Too many open files; ")
+
+
+@pytest.mark.fault("E10")
+def test_a_worker_for_whose_pidfd_there_is_no_room_is_let_go(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    receive, calls = ZygoteClient.receive, itertools.count()
+
+    def receive_less(self: ZygoteClient) -> Message | None:
+        message = receive(self)
+        if message is None or message.values["event"] != "forked" or next(calls) > 0:
+            return message
+        for descriptor in message.descriptors:
+            os.close(descriptor)
+        return Message(message.values)
+
+    monkeypatch.setattr(ZygoteClient, "receive", receive_less)
+    outcome = steps.run(
+        script("", before=f"{FOLDER}def init(): (FOLDER / f'pid-{{os.getpid()}}').touch()\n"), workers=1
+    )
+    assert outcome.rows == numbered((0, 15))
+    assert (outcome.done().attempts, outcome.done().worker_deaths) == (3, 0)
+    assert outcome.notices == ["worker 0 cannot be started: Too many open files; going on with fewer, and trying again"]
+    assert len(list(steps.folder.glob("pid-*"))) == 2
 
 
 @pytest.mark.fault("E10", "M5")
