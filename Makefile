@@ -13,6 +13,7 @@
 #     make crash-mutants    the product with known bugs in it, and which layer of the machine catches which
 #     make ring-kills       deaths, wild bytes and lost wake-ups at the rings (RINGS="--budget nightly --seed 1")
 #     make ring-mutants     the rings with known bugs in them, and what each check makes of them
+#     make coverage         which branches of journal, commit, resume and supervision are reached: all, or it fails
 #     make coverage-core    which lines of the rings are reached: all, or it fails
 #     make sanitize         the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #     make bench            all benchmarks (BENCH="--quick dispatch" for less)
@@ -24,13 +25,21 @@ STRESS_RUNS ?= 50
 BENCH ?=
 RINGS ?=
 CORE_TESTS = tests/unit/core tests/system/core
+# What must not be lost, and the tests whose assertions hold it; what runs in processes of its own is not measured.
+COVERED = journal/* output/* pool/* failpoints.py private.py mini_batches.py plan.py \
+	parallel/books.py parallel/committer.py parallel/outcomes.py parallel/pieces.py parallel/recycling.py \
+	parallel/restarts.py parallel/runner.py parallel/supervision.py \
+	runner/parallel_steps.py runner/prospects.py runner/resume.py
+COVERAGE_TESTS = $(addprefix tests/unit/,journal output parallel pool runner test_*.py) \
+	tests/system/parallel tests/system/runner
+COMMA = ,
 STRESS_TESTS = tests/system/core/test_ring_stress.py
 # Special builds get a copy of the sources, so that the normal build stays as it is.
 COPY = mkdir -p $(1) && tar -c --exclude='*.so' --exclude=_core.c --exclude=__pycache__ \
 	setup.py pyproject.toml README.md LICENSE batchflow | tar -x -C $(1)
 ASAN = $$(gcc -print-file-name=libasan.so)
 
-.PHONY: build check test unit system slow faults fault-mutants stress crash crash-nightly crash-mutants ring-kills ring-mutants coverage-core sanitize bench docs clean
+.PHONY: build check test unit system slow faults fault-mutants stress crash crash-nightly crash-mutants ring-kills ring-mutants coverage coverage-core sanitize bench docs clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -81,6 +90,11 @@ ring-kills:
 
 ring-mutants:
 	$(PYTHON) -m tests.crash.ring_mutants
+
+coverage:
+	mkdir -p build
+	$(PYTHON) -m coverage run -m pytest -q -p no:cacheprovider $(COVERAGE_TESTS)
+	$(PYTHON) -m coverage report --include='$(subst $() $(),$(COMMA),$(addprefix batchflow/,$(COVERED)))' --fail-under=100
 
 coverage-core:
 	$(PYTHON) -m tests.crash.rings.coverage

@@ -84,19 +84,7 @@ class Database:
             return None
         _check_header(path, kind)
         with _translated(path, kind):
-            for mode in _reading_modes(path):
-                connection = _connect(path, f"{path.as_uri()}?{mode}")
-                try:
-                    version = _check(connection, path, kind)
-                except sqlite3.OperationalError as error:
-                    connection.close()
-                    if mode == _LAST_MODE or not any(word in str(error) for word in _UNUSABLE_INDEX):
-                        raise
-                except BaseException:
-                    connection.close()
-                    raise
-                else:
-                    break
+            connection, version = _open_to_read(path, kind, _reading_modes(path))
         if version == 0:
             connection.close()
             return None
@@ -174,7 +162,6 @@ class Database:
         return _damaged(self.path, self._kind, what)
 
 
-_LAST_MODE = "mode=ro"
 _UNUSABLE_INDEX = ("readonly", "locking protocol")
 """What SQLite says of an index that it would have to write: one that lags behind, or was only begun."""
 
@@ -188,7 +175,22 @@ def _reading_modes(path: Path) -> tuple[str, ...]:
     """
     if not path.with_name(path.name + "-wal").exists():
         return ("mode=ro&immutable=1",)
-    return ("mode=ro&readonly_shm=1", _LAST_MODE) if _has_index(path) else (_LAST_MODE,)
+    return ("mode=ro&readonly_shm=1", "mode=ro") if _has_index(path) else ("mode=ro",)
+
+
+def _open_to_read(path: Path, kind: Kind, modes: tuple[str, ...]) -> tuple[sqlite3.Connection, int]:
+    """A connection in the first of the modes that works, and the version of what is there."""
+    connection = _connect(path, f"{path.as_uri()}?{modes[0]}")
+    try:
+        return connection, _check(connection, path, kind)
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if len(modes) == 1 or not any(word in str(error) for word in _UNUSABLE_INDEX):
+            raise
+    except BaseException:
+        connection.close()
+        raise
+    return _open_to_read(path, kind, modes[1:])
 
 
 def _has_index(path: Path) -> bool:

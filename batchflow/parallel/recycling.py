@@ -78,25 +78,23 @@ class Recycling:
     def look(self) -> None:
         """Send away who is due, a few times a second."""
         now_s = self._clock.monotonic()
-        looks_at_memory = self._memory_max is not None and now_s - self._looked_s >= TICK_S
-        if looks_at_memory:
+        memory_max = self._memory_max if now_s - self._looked_s >= TICK_S else None
+        if memory_max is not None:
             self._looked_s = now_s
         for slot in self._pool.slots:
             if slot.asked_for and slot.ready:
-                if looks_at_memory:
-                    self._look_at_memory(slot)
+                if memory_max is not None:
+                    self._look_at_memory(slot, memory_max)
                 if self.items_left(slot) == 0:
                     slot.retired = True
                 if slot.retired and slot.channel.in_flight == 0:
                     self._send_away(slot, now_s)
 
-    def _look_at_memory(self, slot: Slot) -> None:
-        if self._memory_max is None:
-            return
+    def _look_at_memory(self, slot: Slot, memory_max: int) -> None:
         held = resident_size(slot.pid)
-        if held > self._memory_max:
+        if held > memory_max:
             slot.retired = True
-        if held > KILL_FACTOR * self._memory_max and slot.channel.in_flight:
+        if held > KILL_FACTOR * memory_max and slot.channel.in_flight:
             slot.memory_held = held
             self._pool.kill_worker(slot.number)
 
