@@ -162,6 +162,7 @@ class Database:
         return _damaged(self.path, self._kind, what)
 
 
+_LOG_HEADER_SIZE = 32
 _UNUSABLE_INDEX = ("readonly", "locking protocol")
 """What SQLite says of an index that it would have to write: one that lags behind, or was only begun."""
 
@@ -169,11 +170,15 @@ _UNUSABLE_INDEX = ("readonly", "locking protocol")
 def _reading_modes(path: Path) -> tuple[str, ...]:
     """How to look at a file without changing anything, best first.
 
-    With no write-ahead log nobody writes, and the file can be read as it lies; SQLite would otherwise create a log and
-    its index merely to look.  The index of a log, which is no data, is written only where it is missing, or where a
-    run that goes on leaves no other way.
+    With nothing in a write-ahead log nobody writes, and the file can be read as it lies; SQLite would otherwise create
+    a log and its index merely to look, or wait ten seconds for somebody to go on with a log that was begun.  The index,
+    which is no data, is written only where it is missing, or where a run that goes on leaves no other way.
     """
-    if not path.with_name(path.name + "-wal").exists():
+    try:
+        log_size = path.with_name(path.name + "-wal").stat().st_size
+    except OSError:
+        log_size = 0
+    if log_size <= _LOG_HEADER_SIZE:
         return ("mode=ro&immutable=1",)
     return ("mode=ro&readonly_shm=1", "mode=ro") if _has_index(path) else ("mode=ro",)
 

@@ -31,8 +31,8 @@ from tests.crash.disk import File, Folder, Tree
 from tests.crash.product import Command
 from tests.crash.workloads import Workload
 
-RUN_LIMIT_S = 30
-"""A run that takes longer hangs: it is ended by SIGALRM."""
+RUN_LIMIT_S = 9
+"""A run, a matter of milliseconds, that takes longer hangs: it is ended by SIGALRM."""
 _MADE_S = 1_000_000_000
 """When all inputs were made: disks that are remembered belong to them, also after another workload had its turn."""
 _SPACE_KINDS = (Kind.WRITE, Kind.CREATE, Kind.MKDIR, Kind.ALLOCATE)

@@ -14,6 +14,7 @@ text cut@57=none,0 exit            nothing may be left to do: the file is comple
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass, field, replace
 
 from tests.crash.checker import check_unfinished
@@ -223,7 +224,7 @@ class Player:
             self._disk.apply(outcome.log, lab.shown)
         verdict.hits.append(outcome.describe())
         if event.kind == "kill":
-            if outcome.signal != 9:
+            if outcome.signal != signal.SIGKILL:
                 verdict.missed += 1
                 self._expect(workload, phase_index, outcome, verdict)
         elif not outcome.fault_count:
