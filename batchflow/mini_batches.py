@@ -12,7 +12,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 
 def mini_batch_number(start: int, count: int, size: int, item_count: int) -> int:
@@ -26,18 +25,23 @@ def mini_batch_number(start: int, count: int, size: int, item_count: int) -> int
     return start // size if is_whole else item_count + start
 
 
-@dataclass(frozen=True, eq=False)
 class MiniBatches:
-    """Made by ``of``.  Looking one up takes time logarithmic in the number of gaps."""
+    """Made by ``of``, never changed.  Looking one up takes time logarithmic in the number of gaps.
 
-    size: int
-    count: int
-    item_count: int
-    _starts: array[int]
-    _stops: array[int]
-    _first_ordinals: array[int]
-    _number_size: int
-    _input_count: int
+    No dataclass: a zygote imports this module, and would import the makings of one before its first worker starts.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        counts: tuple[int, int],
+        gaps: tuple[array[int], array[int], array[int]],
+        numbering: tuple[int, int],
+    ) -> None:
+        self.size = size
+        self.count, self.item_count = counts
+        self._starts, self._stops, self._first_ordinals = gaps
+        self._number_size, self._input_count = numbering
 
     @staticmethod
     def of(
@@ -69,7 +73,8 @@ class MiniBatches:
             item_count += stop - start
             end = stop
         input_count = end if input_count is None else input_count
-        return MiniBatches(size, count, item_count, starts, stops, first_ordinals, number_size or size, input_count)
+        numbering = number_size or size, input_count
+        return MiniBatches(size, (count, item_count), (starts, stops, first_ordinals), numbering)
 
     def range(self, ordinal: int) -> tuple[int, int]:
         """Its items: start (inclusive) and stop (exclusive).  Raises ``IndexError``."""

@@ -7,10 +7,10 @@ where it stands.  File names that are not UTF-8 are escaped as ``\\udcXX`` and c
 
 from __future__ import annotations
 
-import datetime
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -97,8 +97,8 @@ def _plain(value: object, where: str) -> object:
         return _plain_scalar(value, where)
     if is_series(value):
         return _plain(value.tolist(), where)
-    if isinstance(value, (datetime.date, datetime.time)):
-        return value.isoformat()
+    if (datetime := sys.modules.get("datetime")) and isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()  # there is none where nobody imported it
     if isinstance(value, os.PathLike):
         return _plain(os.fspath(value), where)
     _refuse(value, where)
