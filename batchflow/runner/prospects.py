@@ -63,7 +63,9 @@ class Pasts:
     def left_over(self, step: Step) -> str:
         """What ``retry`` is about, ``2 failed items, 3 missing items``; empty if there is nothing."""
         past = self.of(step)
-        if not isinstance(past, Past):
+        if isinstance(past, JournalError):
+            return "a journal that cannot be believed"  # nobody knows what failed: the retry is refused
+        if past is None:
             return ""
         kinds = [(past.committed.failed, "failed item"), (past.committed.to_do, "missing item")]
         counted = ", ".join(count(number, kind) for number, kind in kinds if number)

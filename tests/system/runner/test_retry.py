@@ -11,7 +11,7 @@ import pytest
 from system.runner.flows import statuses
 
 from batchflow.control import StopRequest
-from batchflow.errors import RefusedError, ResourceError
+from batchflow.errors import JournalError, RefusedError, ResourceError
 from batchflow.model import Event, Notice, Receipt
 from batchflow.parallel.values import ParallelJob
 from batchflow.runner import last_status, plan_workflow, run_workflow
@@ -136,6 +136,17 @@ def test_rows_of_a_mini_batch_that_fell_short_are_replaced_in_any_order(project:
     (project / "score.py").write_text(GOOD)
     assert run(project, retry=True).receipt("score").rows_out == 12
     assert sorted(rows(project)) == EVERY
+
+
+@pytest.mark.fault("F15")
+def test_a_journal_that_cannot_be_believed_is_not_taken_for_one_without_failures(project: Path) -> None:
+    run(project)
+    journal = project / ".batchflow/workflow/steps/score/journal.db"
+    journal.write_bytes(journal.read_bytes()[:5000])
+    assert planned(project, retry=True)["score"] == ["retry: a journal that cannot be believed"]
+    with pytest.raises(JournalError, match="the journal of the step is damaged"):
+        run(project, retry=True)
+    assert rows(project) == [one for one in EVERY if one not in ("05", "09")]
 
 
 def test_where_nothing_failed_there_is_nothing_to_retry(project: Path) -> None:
