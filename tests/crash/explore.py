@@ -72,9 +72,11 @@ def kill_events(log: Sequence[Entry]) -> Iterator[Event]:
 
 
 def fault_events(log: Sequence[Entry]) -> Iterator[Event]:
-    """Every operation failing in each way that it can fail."""
+    """Every operation failing in each way that it can fail; closing only where something was written."""
+    written = {entry.path for entry in log if entry.kind is Kind.WRITE}
     for entry in log:
-        for fault in _FAULTS.get(entry.kind, ()):
+        faults = _FAULTS.get(entry.kind, ())
+        for fault in faults if entry.kind is not Kind.CLOSE or entry.path in written else ():
             yield Event("fail", entry.number, error=fault.rstrip("+"), for_ever=fault.endswith("+"))
         if entry.kind is Kind.WRITE and entry.length > 1:
             for fault in _SHORTS:

@@ -1,6 +1,6 @@
 """Each bug in a copy of the product, the same sample of states on each copy, and the table of who caught what.
 
-    python -m tests.crash.mutants [--seed N] [--only TEXT] [--states N]
+    python -m tests.crash.mutants [--seed N] [--only TEXT] [--states N] [--show N]
 
 A layer has caught a bug when one of its states is violated.  Exit 1 if a bug was caught by nobody, or if the product
 as it is fails a state.  The last line has the figures as JSON.
@@ -62,9 +62,9 @@ def try_out(bug: Bug, number: int, arguments: argparse.Namespace) -> dict[str, t
     found = {}
     with Crew(arguments.jobs, copy_with(bug, arguments.product, number)) as crew:
         for layer in LAYERS:
-            totals = campaign.Totals(layer, "mutants", arguments.seed, shown_max=0)
+            totals = campaign.Totals(layer, "mutants", arguments.seed, shown_max=arguments.show)
             states = states_of(crew, layer, bug, arguments.states, arguments.seed)
-            campaign.play(crew, totals, layer, states, "")
+            campaign.play(crew, totals, layer, states, f"{bug.name}, {layer}:")
             found[layer] = (totals.violations, totals.counts[layer])
     shutil.rmtree(COPIES / str(number))
     return found
@@ -80,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--states", type=int, default=120, help="of each layer for each bug")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print so many violations of each layer")
     parser.add_argument("--product", type=Path, default=ROOT, help="the folder that holds the package batchflow")
     parser.add_argument("--only", help="bugs whose name has this in it")
     arguments = parser.parse_args(argv)
