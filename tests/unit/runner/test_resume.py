@@ -12,8 +12,9 @@ from unit.runner.builders import Flow
 from batchflow.errors import ChangedStepError, JournalError, RefusedError
 from batchflow.journal.commits import State, Totals
 from batchflow.journal.records import Success
-from batchflow.runner.prospects import for_one_step, prospect, waiting
+from batchflow.runner.prospects import Pasts, for_one_step, prospect, waiting
 from batchflow.runner.resume import Past, Resumption, decide, past_of
+from batchflow.runner.steps import step_folder
 from batchflow.runner.values import Reason, RunOptions
 from batchflow.workflow.values import ParallelSettings, Step, Threshold, Workflow
 
@@ -220,3 +221,22 @@ def test_what_waits_for_other_steps_is_foretold_with_a_caveat(workflow: Workflow
     assert found.note == f"{GOES_ON.removeprefix('goes on: ')}; what becomes of them is known when prepare has run"
     for past in (None, JournalError("damaged"), replace(interrupted(), is_over=True), interrupted(totals=Totals())):
         assert waiting(past, ["prepare"]).note == ""
+
+
+def test_what_was_a_parallel_step_begins_anew(tmp_path: Path) -> None:
+    built = Flow(tmp_path).run("score", "true", outputs={"rows": "rows.csv"}).build()
+    found = decide(built.steps["score"], built, interrupted(), SIGNATURE, RunOptions())
+    assert found == Resumption(notices=(f"begins anew (it was a parallel step); {DROPPED}",))
+
+
+def test_a_journal_that_cannot_be_believed_is_looked_at_once_and_tells_nothing(workflow: Workflow) -> None:
+    step = workflow.steps["score"]
+    folder = step_folder(workflow, "score")
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "journal.db").write_text("nothing like a journal")
+    pasts = Pasts(workflow, {})
+    found = pasts.of(step)
+    assert isinstance(found, JournalError)
+    (folder / "journal.db").unlink()
+    assert pasts.of(step) is found
+    assert (pasts.is_over(step), pasts.committed(step), pasts.left_over(step)) == (False, None, (0, 0))
