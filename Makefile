@@ -10,6 +10,7 @@
 #     make stress           the ring's stress test, STRESS_RUNS times, with yields around every atomic access
 #     make crash            kills, failing disks, power losses, every part of the crash machine, as for each commit
 #     make crash-nightly    the same with at least ten times as many states
+#     make soak             an hour of work with deaths every few seconds (SOAK="--minutes 600 --seed 1")
 #     make crash-mutants    the product with known bugs in it, and which layer of the machine catches which
 #     make ring-kills       deaths, wild bytes and lost wake-ups at the rings (RINGS="--budget nightly --seed 1")
 #     make ring-mutants     the rings with known bugs in them, and what each check makes of them
@@ -24,6 +25,7 @@ PYTHON ?= python
 STRESS_RUNS ?= 50
 BENCH ?=
 RINGS ?=
+SOAK ?= --minutes 60
 CORE_TESTS = tests/unit/core tests/system/core
 # What must not be lost, and the tests whose assertions hold it; what runs in processes of its own is not measured.
 COVERED = journal/* output/* pool/* failpoints.py private.py mini_batches.py plan.py \
@@ -39,7 +41,7 @@ COPY = mkdir -p $(1) && tar -c --exclude='*.so' --exclude=_core.c --exclude=__py
 	setup.py pyproject.toml README.md LICENSE batchflow | tar -x -C $(1)
 ASAN = $$(gcc -print-file-name=libasan.so)
 
-.PHONY: build check test unit system slow faults fault-mutants stress crash crash-nightly crash-mutants ring-kills ring-mutants coverage coverage-core sanitize bench docs clean
+.PHONY: build check test unit system slow faults fault-mutants stress crash crash-nightly soak crash-mutants ring-kills ring-mutants coverage coverage-core sanitize bench docs clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -81,6 +83,9 @@ crash:
 
 crash-nightly:
 	$(PYTHON) -m tests.crash --budget nightly
+
+soak:
+	$(PYTHON) -m tests.crash.soak $(SOAK)
 
 crash-mutants:
 	$(PYTHON) -m tests.crash.mutants

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tests.crash.real import Project, ended
 
-BUDGETS = {"quick": {"rounds": 14, "calls": 30}, "nightly": {"rounds": 130, "calls": 10_000}}
+BUDGETS = {"quick": {"rounds": 20, "calls": 30}, "nightly": {"rounds": 130, "calls": 10_000}}
 CALLS = "write,pwrite64,fsync,fdatasync,syncfs,ftruncate,rename,renameat2,unlink,unlinkat,mkdir,rmdir"
 POISON = "000123"
 MISBEHAVE = f"""if name == "{POISON}" or (context.attempt == 1 and name.endswith("77")): os.kill(os.getpid(), 11)"""

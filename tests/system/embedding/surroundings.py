@@ -15,6 +15,12 @@ import warnings
 from typing import Any
 
 
+def shared_memory() -> list[str]:
+    """Names of ours in the folder of shared memory; the crash machine may have its laboratories there meanwhile."""
+    names = os.listdir("/dev/shm")
+    return sorted(name for name in names if "batchflow" in name and not name.startswith("batchflow-crash-"))
+
+
 def take() -> dict[str, Any]:
     """A picture of this process, to be compared with a later one."""
     gc.collect()
@@ -46,7 +52,7 @@ def take() -> dict[str, Any]:
         "children": sorted(pid for task in os.listdir("/proc/self/task") for pid in _children(task)),
         "descriptors": _descriptors(),
         "shared memory": _lines("/proc/self/maps", "memfd:batchflow"),
-        "folder of shared memory": sorted(name for name in os.listdir("/dev/shm") if "batchflow" in name),
+        "folder of shared memory": shared_memory(),
     }
     return picture
 

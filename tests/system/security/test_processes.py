@@ -74,7 +74,7 @@ def test_nobody_can_connect_to_a_run_or_open_its_memory_by_name(tmp_path: Path) 
         rows = [(protocol, row) for protocol, row in network_tables() if row[inode_column(protocol)] in mine]
         mappings = {line.split()[-1] for pid in pids for line in Path(f"/proc/{pid}/maps").read_text().splitlines()}
         commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids]
-        assert set(os.listdir("/dev/shm")) == shared
+        assert set(os.listdir("/dev/shm")) <= shared
     assert len(pids) >= 4  # the driver, a guard, the zygote, workers
     assert mine
     for protocol, row in rows:
