@@ -73,7 +73,8 @@ class WorkflowLock:
             # Unlock explicitly: a process forked meanwhile shares the lock through its copy of the descriptor.
             with contextlib.suppress(OSError):
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-            os.close(self._descriptor)
+            with contextlib.suppress(OSError):  # the words in it are for messages; the lock is given back all the same
+                os.close(self._descriptor)
             self._descriptor = None
 
     def _try_acquire(self) -> bool:

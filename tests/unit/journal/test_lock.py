@@ -95,15 +95,19 @@ def test_a_file_that_has_not_the_name_any_more_is_no_lock(
     lock.release()
 
 
-@pytest.mark.parametrize("broken", ["ftruncate", "flock"])
+@pytest.mark.parametrize("broken", ["ftruncate", "flock", "close"])
 def test_it_is_given_back_even_where_that_fails(state: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
-    def fails(*arguments: object) -> None:
+    close = os.close
+
+    def fails(descriptor: int, *arguments: object) -> None:
+        if broken == "close":  # which says so and has closed it all the same
+            close(descriptor)
         raise OSError(errno.EIO, "Input/output error")
 
     lock = WorkflowLock(state)
     lock.acquire()
     with monkeypatch.context() as patch:
-        patch.setattr(os if broken == "ftruncate" else fcntl, broken, fails)
+        patch.setattr(fcntl if broken == "flock" else os, broken, fails)
         lock.release()
     WorkflowLock(state, wait_s=0.0).acquire()
 
