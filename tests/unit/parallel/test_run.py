@@ -19,6 +19,7 @@ from batchflow.model import Event, Notice, Receipt
 from batchflow.parallel import runner as room
 from batchflow.parallel.runner import run_parallel_step
 from batchflow.parallel.values import ParallelJob
+from batchflow.pool.events import ForkFailed
 from batchflow.workflow.values import ParallelSettings, Threshold
 
 SIGNATURE: dict[str, Any] = {"settings": {}, "params": {}, "inputs": {}, "code": {}, "upstream": {}}
@@ -35,6 +36,10 @@ class DrivenPool(PlayedPool):
 
     def send_listing(self, listing: object) -> None:
         pass
+
+    def close(self) -> None:
+        super().close()
+        os.close(self.event_fd)
 
     def wait(self, timeout_s: float = 0.0) -> list[Any]:
         self.play(self)
@@ -235,6 +240,7 @@ def test_a_worker_that_dies_while_the_step_is_being_stopped_gives_back_what_it_h
         else:
             answer(pool, 0)
             pool.die(1)
+            pool.news.append(ForkFailed(1, "no more processes", 1))  # nobody is started any more
 
     with pytest.raises(InterruptedRunError, match="stopped with 2 of 6 items done"):
         theatre.perform(play)
@@ -242,6 +248,20 @@ def test_a_worker_that_dies_while_the_step_is_being_stopped_gives_back_what_it_h
     theatre.stop = StopRequest()
     receipt = theatre.perform(all_work, resumes=True)
     assert (receipt.succeeded, receipt.worker_deaths, theatre.rows) == (6, 1, ALL)
+
+
+def test_after_a_sync_that_failed_nothing_is_written_any_more(theatre: Theatre) -> None:
+    synced = []
+
+    def fails(descriptor: int) -> None:
+        synced.append(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    theatre.patch.setattr(os, "fdatasync", fails)
+    with pytest.raises(ResourceError, match=r"cannot write .*rows.partial: Input/output error"):
+        theatre.perform(all_work)
+    assert len(synced) == 1
+    assert theatre.pools[0].closed == 1
 
 
 def test_a_stop_at_once_keeps_what_has_arrived(theatre: Theatre) -> None:
