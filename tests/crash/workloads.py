@@ -32,7 +32,8 @@ class Phase:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of the run: fields of ``RunOptions``."""
     executed_max: int | None = None
-    """For how many items ``run()`` may succeed in this phase; None: for all that the phases before did not do."""
+    """For how many items ``run()`` may succeed in a run of this phase that nothing happens to; None: for all that had
+    not been reported as done before."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,10 @@ class Workload:
             return None
         suffix = {"text": "txt", "csv": "csv", "jsonl": "jsonl"}[self.format]
         return "out/rows/rows.txt" if self.in_folder else f"out/rows.{suffix}"
+
+    def is_durable(self, phase_index: int) -> bool:
+        """Whether what is reported as done in that phase survives a power loss."""
+        return {**self.keys, **self.phases[phase_index].keys}.get("durability", "full") == "full"
 
     def item(self, index: int) -> str:
         return f"item-{index:03d}"
@@ -199,7 +204,28 @@ WORKLOADS = {
         Workload(
             "threshold",
             poison=frozenset({9, 20}),
-            phases=(Phase({"error_threshold": 0}, exit_code=1), Phase({"error_threshold": 2})),
+            phases=(
+                Phase({"error_threshold": 0}, exit_code=1),
+                Phase({"error_threshold": 2, "mini_batch_size": 5, "workers": 3}),
+            ),
+        ),
+        Workload(
+            "stricter",
+            poison=frozenset({20, 33}),
+            phases=(
+                Phase({"error_threshold": 0, "durability": "process"}, exit_code=1),
+                Phase({"error_threshold": 2, "durability": "full"}),
+            ),
+            **_SPILLS,
+        ),
+        Workload(
+            "restart",
+            poison=frozenset({9}),
+            item_count=16,
+            phases=(
+                Phase({"error_threshold": 0}, exit_code=1),
+                Phase({"error_threshold": 1}, version=2, options={"restart": True}, executed_max=15),
+            ),
         ),
         Workload(
             "retry",
