@@ -98,7 +98,7 @@ def sample(scenarios: Sequence[str], count: int, seed: int) -> list[str]:
 
 def arguments_of(description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--budget", choices=("quick", "nightly"), default="quick")
+    parser.add_argument("--budget", choices=("quick", "nightly", "release"), default="quick")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--workload", action="append", help="only this one (may be repeated)")

@@ -1,6 +1,6 @@
 """L1 and L2: a kill at every operation, and every operation failing, each followed by the same command again.
 
-    python -m tests.crash.explore --budget quick|nightly [--seed N] [--workload NAME]
+    python -m tests.crash.explore --budget quick|nightly|release [--seed N] [--workload NAME]
     python -m tests.crash.explore --replay 'text-spill kill@41/500'
 
 A kill between two operations that change nothing leaves the same files as a kill before the first of them; such points
@@ -47,11 +47,20 @@ _BUDGETS = {
     "quick": {"first": 1700, "second": 250, "third": 150, "lingering": 30, "faults": 850, "resumed": 200, "reads": 100},
     "nightly": {
         "first": EVERY,
-        "second": 6000,
-        "third": 4000,
-        "lingering": 300,
+        "second": 4000,
+        "third": 2000,
+        "lingering": 200,
+        "faults": 12_000,
+        "resumed": 2000,
+        "reads": 1500,
+    },
+    "release": {
+        "first": EVERY,
+        "second": 50_000,
+        "third": 50_000,
+        "lingering": 1000,
         "faults": EVERY,
-        "resumed": 4000,
+        "resumed": 50_000,
         "reads": EVERY,
     },
 }

@@ -1,7 +1,7 @@
 """A pool whose workers are played in the driver's own process, over real rings: no process, no clock, no chance.
 
-The product's parallel runner drives it as it drives a ``WorkerPool``.  Each ``wait`` is a quarter of a second in which
-every worker answers at most one mini-batch; what it answers follows from the items alone.
+The product's parallel runner drives it as it drives a ``WorkerPool``.  Each ``wait`` is a moment of played time in
+which every worker answers at most one mini-batch; what it answers follows from the items alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from batchflow.pool.events import PoolEvent, WorkerDied
 from batchflow.pool.slot import Slot
 from batchflow.pool.watch import Watch
 
-WAIT_S = 0.25
+WAIT_S = 0.15
+"""Shorter than a group of results waits for its commit, and than the time between two reports."""
 
 
 @dataclass(frozen=True)

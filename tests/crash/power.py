@@ -1,6 +1,6 @@
 """L3 and L3b: every disk that a loss of power can leave, the same command again on each; and exit 0 means durable.
 
-    python -m tests.crash.power --budget quick|nightly [--seed N] [--workload NAME]
+    python -m tests.crash.power --budget quick|nightly|release [--seed N] [--workload NAME]
     python -m tests.crash.power --replay 'text-spill cut@57=r3,2 cut@9=none,0'
 
 After each operation of a logged run the disk model gives: nothing unsynced survived, everything, sizes without data,
@@ -28,7 +28,24 @@ from tests.crash.workloads import WORKLOADS
 _BUDGETS = {
     # seeds for selections of sectors; samples: first level (EVERY: all), deeper ones, after kills, after failed syncs
     "quick": {"seeds": 2, "first": 1600, "second": 500, "third": 300, "killed": 300, "syncs": 200, "exits": 12},
-    "nightly": {"seeds": 8, "first": EVERY, "second": 8000, "third": 6000, "killed": 6000, "syncs": 3000, "exits": 200},
+    "nightly": {
+        "seeds": 4,
+        "first": 18_000,
+        "second": 6000,
+        "third": 4000,
+        "killed": 3000,
+        "syncs": 2000,
+        "exits": 100,
+    },
+    "release": {
+        "seeds": 30,
+        "first": EVERY,
+        "second": 100_000,
+        "third": 100_000,
+        "killed": 100_000,
+        "syncs": 20_000,
+        "exits": 1000,
+    },
 }
 
 

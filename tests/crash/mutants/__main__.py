@@ -23,7 +23,7 @@ from tests.crash.workloads import LINGERING, WORKLOADS
 COPIES = ROOT / "build" / "crash" / "mutants"
 LAYERS = {
     "L1 kill": ("explore:list_kills",),
-    "L2 fault": ("explore:list_faults",),
+    "L2 fault": ("explore:list_faults", "explore:list_reads"),
     "L3 power": ("power:list_cuts",),
     "L3 fault, then power": ("power:list_failing_syncs",),
     "L3b exit": ("power:list_exits",),
@@ -46,10 +46,12 @@ def states_of(crew: Crew, layer: str, bug: Bug, count: int, seed: int) -> list[s
     """A sample of the layer's states for the workloads that come by the bug."""
     names = (LINGERING.name,) if layer == "L4 lock kept" else bug.workloads
     phases = [(name, phase) for name in names for phase in range(len(WORKLOADS.get(name, LINGERING).phases))]
-    (function,) = LAYERS[layer]
-    keys = {"seeds": 2} if function in ("power:list_cuts", "power:list_exits") else {}
-    tasks = [Task(function, {"workload": name, "phase": phase, **keys}) for name, phase in phases]
-    found = [text for some in campaign.gather(crew, tasks) for text in some]
+    keys = {"seeds": 2} if layer in ("L3 power", "L3b exit") else {}
+    found: list[str] = []
+    for function in LAYERS[layer]:
+        tasks = [Task(function, {"workload": name, "phase": phase, **keys}) for name, phase in phases]
+        listed = [text for some in campaign.gather(crew, tasks) for text in some]
+        found += campaign.sample(listed, count // len(LAYERS[layer]), seed)
     if layer == "L3 fault, then power":
         chosen = campaign.sample(found, max(1, count // 3), seed)
         tasks = [Task("power:cuts_after", {"scenario": one, "count": 3, "seed": seed}) for one in chosen]
