@@ -195,7 +195,8 @@ class Plan:
     @property
     def decided_count(self) -> int:
         """Mini-batches of this session of which anything is decided: never fewer than have failed in it."""
-        return self.succeeded_count + self.lost_count + self._failed_open_count
+        decided = self.succeeded_count + self.lost_count + self._failed_open_count
+        return min(decided, self.mini_batches.count - self.fresh_count)
 
     # Isolation
 

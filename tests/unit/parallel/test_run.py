@@ -136,6 +136,60 @@ def test_all_goes_well(theatre: Theatre) -> None:
     assert (theatre.notices, theatre.pools[0].closed) == ([], 1)
 
 
+def test_what_was_left_out_and_what_there_was_too_much_of_is_told(theatre: Theatre) -> None:
+    (theatre.folder / "in" / ".hidden").touch()
+
+    def play(pool: DrivenPool) -> None:
+        slot = pool.slots[0]
+        if slot.asked_for and slot.channel.in_flight:
+            request = pool.ports[0].take()
+            assert request is not None
+            pool.ports[0].publish_result(request[0], request[1], 3, b"", b"a\nb\nc\n")
+            answer(pool, 1)
+        else:
+            all_work(pool)
+
+    receipt = theatre.perform(play)
+    assert receipt.surplus in (1, 2)
+    assert (receipt.rows_out, receipt.details["skipped_hidden"]) == (6 + receipt.surplus, 1)
+    assert any("hidden" in notice for notice in theatre.notices)
+    assert any(f"{receipt.surplus} " in notice for notice in theatre.notices[1:])
+
+
+def test_a_threshold_that_is_passed_ends_the_step_with_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theatre = Theatre(tmp_path, monkeypatch, run_max_try=1, isolate_failures=False)
+
+    def play(pool: DrivenPool) -> None:
+        slot = pool.slots[0]
+        if slot.asked_for and slot.channel.in_flight:
+            request = pool.ports[0].take()
+            assert request is not None
+            description = b'{"kind": "exception", "error_type": "E", "message": "m", "traceback": ""}'
+            pool.ports[0].publish_failure(request[0], request[1], description)
+        elif slot.asked_for:
+            pool.ports[0].publish_ready()
+            pool.ports[1].publish_ready()
+
+    theatre.patch.setattr(room, "GRACE_S", 0.0)  # the other one never answers
+    with pytest.raises(RunAbortedError, match="error_threshold: 2 items failed, 0 are tolerated"):
+        theatre.perform(play)
+    assert len((theatre.job.state_folder / "failed.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_last_of_the_work_may_come_with_the_death_of_who_did_it(theatre: Theatre) -> None:
+    def play(pool: DrivenPool) -> None:
+        for number in range(2):
+            if answer(pool, number) and number == 0:
+                pool.die(0)
+        if pool.stopped:
+            all_work(pool)
+
+    receipt = theatre.perform(play)
+    assert (receipt.succeeded, theatre.rows) == (6, ALL)
+
+
 def test_where_all_is_done_and_finished_no_pool_is_made(theatre: Theatre) -> None:
     first = theatre.perform(all_work)
     again = theatre.perform(all_work, resumes=True, run_id="r2")

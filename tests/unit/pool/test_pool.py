@@ -327,6 +327,21 @@ def test_one_that_does_not_get_ready_is_told_once_and_killed(one: Stage) -> None
     assert set(one.signals) == {(pidfd, signal.SIGKILL)}
 
 
+def test_one_that_hangs_in_init_is_told_once_even_if_it_takes_long_to_die(
+    monkeypatch: pytest.MonkeyPatch, log: WorkerLog, tmp_path: Path
+) -> None:
+    with stage(monkeypatch, logs=[log, WorkerLog(tmp_path / "worker-1.log")]) as one:
+        one.loaded()
+        pidfd = one.fork()
+        news = []
+        for _ in range(1030):  # a hundred times a second: it is asked, and has a moment to answer
+            one.clock.advance(0.01)
+            news += one.pool.wait(0)
+        assert news == [InitTimedOut(0)]
+        assert one.signals[0] == (pidfd, STACK_SIGNAL)
+        assert set(one.signals[1:]) == {(pidfd, signal.SIGKILL)}
+
+
 # Ending
 
 

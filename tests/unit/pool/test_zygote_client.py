@@ -103,6 +103,7 @@ def test_it_is_given_what_it_needs_and_nothing_is_left_open(
     wire = Wire(monkeypatch, pickled=pickled)
     assert wire.given == [WorkerSpec("function", 1).to_json(), *([pickled] if pickled else [])]
     assert wire.client.started
+    assert wire.client.fileno() == wire.client._control.fileno()  # type: ignore[union-attr]
     # Both ends of control and lifeline, the pidfd: what was handed over is closed here.
     assert open_descriptors() == before + 5
     wire.close()
