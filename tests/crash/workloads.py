@@ -184,20 +184,22 @@ class Workload:
 _SLOW = {0: 6, 24: 5}
 """The first mini-batch and one in the middle keep those behind them waiting."""
 _TOLERANT = {"error_threshold": -1}
-_SPILLS: dict[str, Any] = {"dawdling": _SLOW, "window_size": 600}
+_MANY: dict[str, Any] = {"mini_batch_size": 2}
+"""So many mini-batches that workers hold more than one, and several results wait for one commit."""
+_SPILLS: dict[str, Any] = {"dawdling": _SLOW, "window_size": 600, **_MANY}
 
 WORKLOADS = {
     one.name: one
     for one in (
-        Workload("text", dawdling={0: 2}),
+        Workload("text", dawdling={0: 2}, **_MANY),
         Workload("text-spill", **_SPILLS),
         Workload("large", verify_all_size=0, **_SPILLS),
         Workload("csv-spill", format="csv", workers=3, **_SPILLS),
-        Workload("jsonl-completion", format="jsonl", order="completion", dawdling=_SLOW),
+        Workload("jsonl-completion", format="jsonl", order="completion", dawdling=_SLOW, **_MANY),
         Workload("failures", format="csv", poison=frozenset({5, 30}), short=frozenset({13, 14, 41}), keys=_TOLERANT),
         Workload("deaths", killers=frozenset({17}), keys=_TOLERANT),
         Workload("any", items="any", short=frozenset({1, 8, 9, 10, 11, 30}), **_SPILLS),
-        Workload("summary", format=None, dawdling=_SLOW),
+        Workload("summary", format=None, dawdling=_SLOW, **_MANY),
         Workload("process", keys={"durability": "process"}, **_SPILLS),
         Workload("again", phases=(Phase(), Phase(version=2)), item_count=16),
         Workload("folder", in_folder=True, phases=(Phase(), Phase(version=2)), item_count=16),
