@@ -178,16 +178,23 @@ def test_a_threshold_that_is_passed_ends_the_step_with_what_it_has(
     assert len((theatre.job.state_folder / "failed.jsonl").read_text().splitlines()) == 2
 
 
-def test_the_last_of_the_work_may_come_with_the_death_of_who_did_it(theatre: Theatre) -> None:
+def test_who_dies_with_the_last_of_the_work_needs_no_successor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theatre = Theatre(tmp_path, monkeypatch, error_threshold=Threshold(count=-1), run_max_try=1, isolate_failures=False)
+
     def play(pool: DrivenPool) -> None:
-        for number in range(2):
-            if answer(pool, number) and number == 0:
-                pool.die(0)
-        if pool.stopped:
+        theatre.clock.advance(1)  # whatever has arrived is committed
+        slot = pool.slots[0]
+        is_busy = slot.asked_for and slot.channel.in_flight
+        if not is_busy or pool.stopped:
             all_work(pool)
+        elif not answer(pool, 1) and not pool.slots[1].channel.in_flight:  # the other one has done the rest
+            pool.ports[0].set_state("running")
+            assert pool.ports[0].take() is not None
+            pool.die(0)
 
     receipt = theatre.perform(play)
-    assert (receipt.succeeded, theatre.rows) == (6, ALL)
+    assert (receipt.succeeded, receipt.failed, receipt.worker_deaths) == (4, 2, 1)
+    assert theatre.pools[0].started == [0, 1]
 
 
 def test_where_all_is_done_and_finished_no_pool_is_made(theatre: Theatre) -> None:
