@@ -179,7 +179,8 @@ def test_a_threshold_that_is_passed_ends_the_step_with_what_it_has(
 
 
 def test_who_dies_with_the_last_of_the_work_needs_no_successor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    theatre = Theatre(tmp_path, monkeypatch, error_threshold=Threshold(count=-1), run_max_try=1, isolate_failures=False)
+    settings: dict[str, Any] = {"error_threshold": Threshold(count=-1), "run_max_try": 1, "isolate_failures": False}
+    theatre = Theatre(tmp_path, monkeypatch, order="completion", **settings)
 
     def play(pool: DrivenPool) -> None:
         theatre.clock.advance(1)  # whatever has arrived is committed
