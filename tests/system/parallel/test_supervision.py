@@ -23,6 +23,7 @@ from system.runner.processes import wait_until
 
 from batchflow._core import Channel
 from batchflow.errors import EntryScriptError, ResourceError
+from batchflow.model import Event, Notice
 from batchflow.pool import pool
 from batchflow.pool.backoff import Backoff
 from batchflow.pool.zygote_client import Message, ZygoteClient
@@ -291,12 +292,13 @@ def test_the_end_does_not_wait_for_what_is_stuck(steps: Steps, monkeypatch: pyte
     monkeypatch.setattr(pool, "STUCK_CLOSE_S", 0.2)
     body = "if '00007' in names and context.attempt == 1: time.sleep(1000)"
 
-    def stop_the_guard() -> None:
-        wait_until(lambda: steps.noticed("the kernel holds it"))
-        os.kill(steps.guard(), signal.SIGSTOP)
+    def stop_the_guard(event: Event) -> None:
+        # In the driver's own thread, so the step cannot end meanwhile.
+        if isinstance(event, Notice) and "the kernel holds it" in event.message:
+            os.kill(steps.guard(), signal.SIGSTOP)
 
     since = time.monotonic()
-    outcome = steps.run(script(body), run_invocation_timeout_s=1.0, workers=2, meanwhile=stop_the_guard)
+    outcome = steps.run(script(body), run_invocation_timeout_s=1.0, workers=2, on_event=stop_the_guard)
     assert outcome.rows == numbered((0, 15))
     assert time.monotonic() - since < pool.CLOSE_S
 
