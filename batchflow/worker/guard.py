@@ -126,6 +126,8 @@ class Guard:
         self._poller = select.poll()
         self._poller.register(lifeline, select.POLLIN)
         self._poller.register(self._wake_in, select.POLLIN)
+        # One that somebody has stopped goes on then.  (It is the end of the driver's *thread* that counts: no harm.)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
         # The lifeline alone would miss the driver's end while a process forked from the driver holds a copy of it.
         with contextlib.suppress(OSError):
             self._driver = os.pidfd_open(os.getppid())

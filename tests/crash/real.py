@@ -143,10 +143,11 @@ class Project:
         deadline_s = time.monotonic() + LEFTOVERS_S
         while left := self.processes():
             if time.monotonic() > deadline_s:
+                told = [f"{pid} {_state_of(pid)}" for pid in left]
                 for pid in left:
                     with contextlib.suppress(OSError):
                         os.kill(pid, signal.SIGKILL)
-                return [f"I5: processes {left} are alive {LEFTOVERS_S} s after the driver ended"]
+                return [f"I5: {LEFTOVERS_S} s after the driver ended there are still alive: {', '.join(told)}"]
             time.sleep(0.01)
         return []
 
@@ -156,6 +157,14 @@ class Project:
             with contextlib.suppress(OSError):
                 return path.stat().st_size
         return 0
+
+
+def _state_of(pid: int) -> str:
+    """Its name and the letter of its state, as in ``(batchflow-guard) T``."""
+    try:
+        return " ".join(Path(f"/proc/{pid}/stat").read_text(errors="replace").split()[1:3])
+    except OSError:
+        return "ended meanwhile"
 
 
 @contextlib.contextmanager
