@@ -318,22 +318,11 @@ class Journal:
 
     def reopen(self, state: State) -> None:
         """Have everything that failed, and every mini-batch that fell short, done again."""
-        before = self._begun()
         short = [self._extent(row) for row in self._database.read(f"SELECT {_COLUMNS} FROM extents WHERE missing > 0")]
-        totals = state.totals
-        state = replace(
-            state,
-            sums=before.sums.plus(short, sign=-1),
-            extent_count=before.extent_count - len(short),
-            totals=replace(
-                totals,
-                succeeded=totals.succeeded - sum(one.item_count - one.missing for one in short),
-                failed=0,
-                rows=totals.rows - sum(one.returned for one in short),
-                mini_batches=totals.mini_batches - totals.failed_mini_batches,
-                failed_mini_batches=0,
-            ),
-        )
+        done = state.totals.mini_batches - state.totals.failed_mini_batches
+        state = self._without(state, short)
+        totals = replace(state.totals, failed=0, mini_batches=done, failed_mini_batches=0)
+        state = replace(state, totals=totals)
         with self._database.transaction():
             self._database.execute("DELETE FROM extents WHERE missing > 0")
             self._database.execute("DELETE FROM failures")
@@ -344,21 +333,7 @@ class Journal:
         """Forget the extents that end beyond ``state.committed_size``: their bytes were lost with the power."""
         statement = f"SELECT {_COLUMNS} FROM extents WHERE size > 0 AND offset + size > ?"
         lost = [self._extent(row) for row in self._database.read(statement, (state.committed_size,))]
-        before = self._begun()
-        totals = state.totals
-        state = replace(
-            state,
-            sums=before.sums.plus(lost, sign=-1),
-            extent_count=before.extent_count - len(lost),
-            totals=replace(
-                totals,
-                succeeded=totals.succeeded - sum(one.item_count - one.missing for one in lost),
-                failed=totals.failed - sum(one.missing for one in lost),
-                rows=totals.rows - sum(one.returned for one in lost),
-                mini_batches=totals.mini_batches - sum(one.mini_batch_count for one in lost),
-                failed_mini_batches=totals.failed_mini_batches - sum(one.missing > 0 for one in lost),
-            ),
-        )
+        state = self._without(state, lost)
         with self._database.transaction():
             self._database.execute_many(
                 "DELETE FROM failures WHERE kind = 'shortfall' AND first_item = ?",
@@ -367,6 +342,23 @@ class Journal:
             self._database.execute_many("DELETE FROM extents WHERE first_item = ?", [(one.first_item,) for one in lost])
             self._put(state)
         self._set(state)
+
+    def _without(self, state: State, gone: Sequence[Extent]) -> State:
+        """The state with these extents, and what they added to the totals, taken out."""
+        before, totals = self._begun(), state.totals
+        return replace(
+            state,
+            sums=before.sums.plus(gone, sign=-1),
+            extent_count=before.extent_count - len(gone),
+            totals=replace(
+                totals,
+                succeeded=totals.succeeded - sum(one.item_count - one.missing for one in gone),
+                failed=totals.failed - sum(one.missing for one in gone),
+                rows=totals.rows - sum(one.returned for one in gone),
+                mini_batches=totals.mini_batches - sum(one.mini_batch_count for one in gone),
+                failed_mini_batches=totals.failed_mini_batches - sum(one.missing > 0 for one in gone),
+            ),
+        )
 
     def _insert_failures(self, failures: Sequence[FailureEntry]) -> None:
         self._database.execute_many(
