@@ -4,7 +4,9 @@
 
 *append*: two workers give 50 MB of rows a second (each ``run()`` sleeps until its share of the time is over), the rows
 go to one file.  batchflow with ``durability = "full"`` and ``"process"``, and multiprocessing.Pool whose parent writes
-what ``imap`` gives and calls fsync at the end; interleaved, medians.  *resume*: a journal of 1,000,000 committed
+what ``imap`` gives and calls fsync at the end; interleaved, medians.  *busy*: the same rate, but each ``run()`` burns
+its time, so that what the driver computes is taken from the workers; against two processes that append half of the rows
+each to a file of their own and call fsync at the end.  *resume*: a journal of 1,000,000 committed
 mini-batches, each an extent of its own, which is the worst case (order = "completion"), opened, checked, and searched
 for what is left.  *finished*: ``batchflow run`` when there is nothing to do, as a command, beside the listing of its
 files.
@@ -34,16 +36,27 @@ RATE = 50_000_000
 ROW_SIZE = 1_000
 BATCH = 100
 WORKERS = 2
+PAUSE_S = ROW_SIZE * BATCH * WORKERS / RATE
 SCRIPT = f"""
 import time
 ROW = "x" * {ROW_SIZE - 1}
-PAUSE_S = {ROW_SIZE * BATCH * WORKERS / RATE}
+PAUSE_S = {PAUSE_S}
 due = None
 
 def run(mini_batch):
     global due
     due = max(due or 0.0, time.perf_counter() - 0.05) + PAUSE_S
     time.sleep(max(0.0, due - time.perf_counter()))
+    return [ROW] * len(mini_batch)
+"""
+BUSY_SCRIPT = f"""
+import time
+ROW = "x" * {ROW_SIZE - 1}
+
+def run(mini_batch):
+    end = time.thread_time() + {PAUSE_S}
+    while time.thread_time() < end:
+        pass
     return [ROW] * len(mini_batch)
 """
 WORKFLOW = """
@@ -74,11 +87,11 @@ def make_files(folder: Path, count: int) -> None:
             os.link(source, path)
 
 
-def batchflow_append(folder: Path, durability: str) -> float:
+def batchflow_append(folder: Path, durability: str, script: str) -> float:
     """Seconds from the first worker's readiness to the end of the step."""
     import batchflow
 
-    (folder / "score.py").write_text(SCRIPT)
+    (folder / "score.py").write_text(script)
     (folder / "workflow.toml").write_text(WORKFLOW.format(size=BATCH, durability=durability))
     record = batchflow.run(folder / "workflow.toml", force=True)
     timings = record.receipt("score").details["timings"]
@@ -103,6 +116,35 @@ def pool_append(folder: Path, count: int) -> float:
         return time.perf_counter() - since_s
 
 
+def halves_append(folder: Path, count: int) -> float:
+    """The same rows by two processes that share nothing."""
+    scope: dict[str, Any] = {}
+    exec(BUSY_SCRIPT, scope)
+    context = multiprocessing.get_context("fork")
+    gate = context.Barrier(WORKERS + 1)
+
+    def append_half(path: Path) -> None:
+        with path.open("wb") as file:
+            gate.wait()
+            for _ in range(0, count // WORKERS, BATCH):
+                file.write(("\n".join(scope["run"](range(BATCH))) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    paths = [folder / f"half{number}" for number in range(WORKERS)]
+    halves = [context.Process(target=append_half, args=(path,)) for path in paths]
+    for half in halves:
+        half.start()
+    gate.wait()
+    since_s = time.perf_counter()
+    for half in halves:
+        half.join()
+    elapsed_s = time.perf_counter() - since_s
+    if sum(path.stat().st_size for path in paths) != count * ROW_SIZE:
+        raise SystemExit("the halves are not whole")
+    return elapsed_s
+
+
 _run: Any = None
 
 
@@ -116,7 +158,7 @@ def append(folder: Path, runs: int, megabytes: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {"full": [], "process": [], "pool": []}
     for _ in range(runs):
         for durability in ("full", "process"):
-            times[durability].append(batchflow_append(folder, durability))
+            times[durability].append(batchflow_append(folder, durability, SCRIPT))
         times["pool"].append(pool_append(folder, count))
         if (folder / "plain.txt").read_bytes() != (folder / "out/rows.txt").read_bytes():
             raise SystemExit("the outputs differ")
@@ -130,6 +172,22 @@ def append(folder: Path, runs: int, megabytes: int) -> dict[str, Any]:
         "cost_process": medians["process"] / medians["pool"] - 1,
         "over_ideal": {name: value / ideal_s - 1 for name, value in medians.items()},
     }
+
+
+def busy(folder: Path, runs: int, megabytes: int) -> dict[str, Any]:
+    count = megabytes * 1_000_000 // ROW_SIZE
+    make_files(folder / "in", count)
+    times: dict[str, list[float]] = {"full": [], "process": [], "halves": []}
+    for _ in range(runs):
+        for durability in ("full", "process"):
+            times[durability].append(batchflow_append(folder, durability, BUSY_SCRIPT))
+        times["halves"].append(halves_append(folder, count))
+    pairs = {
+        name: [mine / plain for mine, plain in zip(times[name], times["halves"], strict=True)]
+        for name in ("full", "process")
+    }
+    costs = {f"cost_{name}": statistics.median(ratios) - 1 for name, ratios in pairs.items()}
+    return {"megabytes": megabytes, "seconds": times, **costs}
 
 
 def resume(folder: Path, runs: int, count: int) -> dict[str, Any]:
@@ -200,6 +258,7 @@ def main() -> int:
     results: dict[str, Any] = {"cpus": available_cpus(), "python": sys.version.split()[0], "kernel": os.uname().release}
     cases = [
         ("append", lambda folder: append(folder, arguments.runs, max(10, 500 // scale))),
+        ("busy", lambda folder: busy(folder, arguments.runs, max(10, 500 // scale))),
         ("resume", lambda folder: resume(folder, arguments.runs, 1_000_000 // scale)),
         ("finished", lambda folder: finished(folder, arguments.runs, 10_000)),
         ("finished_many", lambda folder: finished(folder, min(3, arguments.runs), 1_000_000 // scale)),
