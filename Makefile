@@ -28,7 +28,7 @@ RINGS ?=
 SOAK ?= --minutes 60
 CORE_TESTS = tests/unit/core tests/system/core
 # What must not be lost: every branch of it is reached by tests that start no process, so that this takes a minute.
-COVERED = journal/* output/* pool/* failpoints.py private.py mini_batches.py plan.py \
+COVERED = journal/* output/* pool/* failpoints.py private.py isolation.py mini_batches.py plan.py \
 	parallel/books.py parallel/committer.py parallel/outcomes.py parallel/pieces.py parallel/recycling.py \
 	parallel/restarts.py parallel/runner.py parallel/supervision.py \
 	runner/parallel_steps.py runner/prospects.py runner/resume.py
