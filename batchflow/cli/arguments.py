@@ -7,8 +7,7 @@ with the nearest thing that would have been right.
 from __future__ import annotations
 
 import argparse
-import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -95,7 +94,7 @@ def parse(argv: Sequence[str]) -> Arguments:
             )
         option = one.split("=")[0]
         near = [_KNOWN_AS[option]] if option in _KNOWN_AS else []
-        near = near or difflib.get_close_matches(option, parser.option_names(), n=1)
+        near = near or _nearest(option, parser.option_names())
         raise UsageError(
             _unknown_option(one),
             hint=f"did you mean {near[0]}?" if near else f"{parser.prog} --help shows the options",
@@ -120,12 +119,19 @@ def _unknown_option(option: str) -> str:
 
 def _hint(argv: Sequence[str]) -> str:
     first = argv[0]
-    if first.startswith("-") and (near := difflib.get_close_matches(first, ("--version", "--help"), n=1)):
+    if first.startswith("-") and (near := _nearest(first, ("--version", "--help"))):
         return f"did you mean batchflow {near[0]}?"
     if first.endswith(".toml") or first.startswith("-"):
         return "a verb comes first: batchflow run …; batchflow --help shows them all"
-    near = difflib.get_close_matches(first, VERBS, n=1)
+    near = _nearest(first, VERBS)
     return f"did you mean batchflow {near[0]}?" if near else f"verbs: {', '.join(VERBS)}"
+
+
+def _nearest(word: str, known: Iterable[str]) -> list[str]:
+    """The one that was probably meant, if any."""
+    import difflib
+
+    return difflib.get_close_matches(word, list(known), n=1)
 
 
 def _arguments(verb: str, options: argparse.Namespace, rest: list[str]) -> Arguments:

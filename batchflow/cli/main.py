@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
     try:
         if words and words[0] in ("--version", "-V"):
             return _version()
+        if not words or words[0] in ("--help", "-h"):
+            return _help()
         return _main(words, backend)
     except KeyboardInterrupt:
         standard_error().line("interrupted")
@@ -47,13 +49,18 @@ def _version() -> int:
     return 0
 
 
+def _help() -> int:
+    """As ``parse`` would answer, without anything that has to do with verbs."""
+    from batchflow.cli.help import TOP_HELP
+
+    write_data(TOP_HELP)
+    return 0
+
+
 def _main(words: list[str], backend: Backend | None) -> int:
     from batchflow.cli.arguments import parse
-    from batchflow.cli.messages import answer_lines, bug_lines, error_lines
-    from batchflow.errors import BatchflowError, ChangedStepError, ResourceError
 
     continues: str | None = None
-    problem: BaseException
     try:
         arguments = parse(words)
         if arguments.help is not None:
@@ -62,23 +69,29 @@ def _main(words: list[str], backend: Backend | None) -> int:
         if arguments.verb in ("run", "retry") and not arguments.dry_run:
             continues = typed_command(words)
         return _verb(arguments, backend, typed_command(words))
-    except ChangedStepError as error:
-        problem, code = error, error.exit_code
-        keep, drop = (typed_command(["run", flag, *words[1:]]) for flag in ("--accept-changes", "--restart"))
-        lines = [*error_lines(ChangedStepError(error.message)), *answer_lines(keep, drop)]
-    except BatchflowError as error:
-        problem, code = error, error.exit_code
-        # Nothing continues after a mistake in the command line or the file: it has to be corrected first.
-        lines = error_lines(error, continues if code not in (2, 3, 6) else None)
-    except (OSError, MemoryError) as error:
-        number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno
-        if number in _MACHINE_ERRNOS:
-            problem, code = ResourceError(f"the machine gave out: {error or 'out of memory'}"), ResourceError.exit_code
-            lines = error_lines(problem, continues)
-        else:
-            problem, lines, code = error, bug_lines(error, continues), 5
     except Exception as error:
-        problem, lines, code = error, bug_lines(error, continues), 5
+        return _failed(error, words, continues)
+
+
+def _failed(problem: Exception, words: list[str], continues: str | None) -> int:
+    """Say what is wrong; returns the exit code."""
+    from batchflow.cli.messages import answer_lines, bug_lines, error_lines
+    from batchflow.errors import BatchflowError, ChangedStepError, ResourceError
+
+    if isinstance(problem, (OSError, MemoryError)):
+        number = errno.ENOMEM if isinstance(problem, MemoryError) else problem.errno
+        if number in _MACHINE_ERRNOS:
+            problem = ResourceError(f"the machine gave out: {problem or 'out of memory'}")
+    if isinstance(problem, ChangedStepError):
+        code = problem.exit_code
+        keep, drop = (typed_command(["run", flag, *words[1:]]) for flag in ("--accept-changes", "--restart"))
+        lines = [*error_lines(ChangedStepError(problem.message)), *answer_lines(keep, drop)]
+    elif isinstance(problem, BatchflowError):
+        code = problem.exit_code
+        # Nothing continues after a mistake in the command line or the file: it has to be corrected first.
+        lines = error_lines(problem, continues if code not in (2, 3, 6) else None)
+    else:
+        code, lines = 5, bug_lines(problem, continues)
     screen = standard_error()
     for line in lines:
         screen.line(line)
@@ -87,7 +100,7 @@ def _main(words: list[str], backend: Backend | None) -> int:
     return code
 
 
-def _write_error(problem: BaseException, code: int) -> None:
+def _write_error(problem: Exception, code: int) -> None:
     """A program that asked for JSON gets JSON, also when the command line itself was wrong."""
     from batchflow.cli.problems import error_json
     from batchflow.errors import ResourceError
