@@ -16,7 +16,7 @@ from benchmarks.models import ModelError
 from benchmarks.options import Options
 from benchmarks.session import Session
 
-CASES = ("dispatch", "directory", "memory", "mnist")
+CASES = ("dispatch", "directory", "memory", "mnist", "startup")
 PEERS = ("loop", "static", "pool", "pool-unordered", "executor", "joblib", "batchflow")
 RUNS_MIN = 5
 HERE = Path(__file__).parent
@@ -36,7 +36,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Options, Path | None]:
     parser.add_argument("--out", type=Path, default=HERE / "results", metavar="DIR", help="where the results go")
     parser.add_argument("--name", help="file name of the results without suffix (default latest, or quick)")
     parser.add_argument("--data", type=Path, default=HERE.parent / "build" / "benchmarks", metavar="DIR")
-    parser.add_argument("--foreign-limit", type=float, default=0.1, metavar="SHARE", help="(default 0.1)")
+    parser.add_argument("--foreign-limit", type=float, metavar="SHARE", help="of the machine (default 0.1, quick 1)")
     parser.add_argument("--report", type=Path, metavar="JSON", help="measure nothing, report this record again")
     chosen = parser.parse_args(arguments)
     for name, known in (("cases", CASES), ("peers", PEERS)):
@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Options, Path | None]:
         data=chosen.data.absolute(),
         out=chosen.out,
         name=chosen.name or ("quick" if chosen.quick else "latest"),
-        foreign_limit=chosen.foreign_limit,
+        foreign_limit=chosen.foreign_limit or (1.0 if chosen.quick else 0.1),
     )
     return options, chosen.report
 
@@ -92,10 +92,10 @@ def measure(options: Options) -> dict[str, Any]:
     scenarios = []
     for name in options.cases:
         for scenario in importlib.import_module(f"benchmarks.cases.{name}").setup(options):
-            say(f"{name}: {scenario.title}, {scenario.workers} workers")
+            say(f"{name}: {scenario.title}")
             scenarios.append(summary.scenario_record(session.measure(scenario), options.foreign_limit))
     return {
-        "schema": 1,
+        "schema": 2,
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": summary.commit(),
         "machine": summary.machine(),

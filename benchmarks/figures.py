@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,3 +44,23 @@ def fit_cost(item_count: int, points: Sequence[tuple[int, float]]) -> tuple[floa
         raise ValueError(f"a fit needs two different numbers of mini-batches, points={len(points)}")
     slope, intercept = statistics.linear_regression(counts, times)
     return intercept / item_count, slope
+
+
+def fit_line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Intercept and slope of the line of least squares through ``points``, (place, value).
+
+    Places are weighted by 1 ÷ value², so that a curve over decades is fitted at its low end too.
+    """
+    weights = [1 / max(value, 1e-12) ** 2 for _, value in points]
+    total = sum(weights)
+    x_mean = sum(w * x for w, (x, _) in zip(weights, points, strict=True)) / total
+    y_mean = sum(w * y for w, (_, y) in zip(weights, points, strict=True)) / total
+    spread_x = sum(w * (x - x_mean) ** 2 for w, (x, _) in zip(weights, points, strict=True))
+    slope = sum(w * (x - x_mean) * (y - y_mean) for w, (x, y) in zip(weights, points, strict=True)) / spread_x
+    return y_mean - slope * x_mean, slope
+
+
+def far_exponent(points: Sequence[tuple[float, float]]) -> float:
+    """How the value grows between the two farthest places: 0 not at all, 1 in proportion, 2 with the square."""
+    (x_before, y_before), (x_last, y_last) = sorted(points)[-2:]
+    return math.log(max(y_last, 1e-12) / max(y_before, 1e-12)) / math.log(x_last / x_before)

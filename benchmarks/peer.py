@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.cases.common import MissingToolError
 from benchmarks.values import Task
 
 
@@ -26,6 +27,8 @@ def main(text: str) -> dict[str, Any]:
         outcome = case.run(task)
     except ModuleNotFoundError as error:
         return {"missing": f"{error.name} is not installed"}
+    except MissingToolError as error:
+        return {"missing": str(error)}
     return asdict(outcome) | {"left_cpu_s": living_children_cpu_s()}
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-OURS = "batchflow"
+from benchmarks import targets
+from benchmarks.targets import OURS
+
 OURS_COLOUR = "#0072b2"
 PEER_COLOUR = "#b0b0b0"
 
@@ -39,23 +41,58 @@ def markdown(record: dict[str, Any]) -> str:
 
 def scenario_lines(scenario: dict[str, Any]) -> list[str]:
     """The heading, what is measured, and the table of one scenario."""
-    metrics = scenario["metrics"]
-    head = ["", *(cell for metric in metrics for cell in (f"{metric['title']}, {metric['unit']}", "ratio"))]
-    labelled = any(variant["correct"] is not None for variant in scenario["variants"])
-    head += ["driver CPU, µs per mini-batch", "CPU of the tree, s", "peak memory (PSS), MiB"]
-    head += ["right"] if labelled else []
-    head += ["runs"]
-    rows = [variant_cells(variant, metrics, labelled=labelled) for variant in scenario["variants"]]
+    size = f" {scenario['items']:,} items, {scenario['mini_batches']:,} mini-batches" if scenario["items"] else ""
+    workers = f"{',' if size else ''} {scenario['workers']} workers" if scenario["workers"] else ""
     return [
         f"## {scenario['case']}: {scenario['title']}",
         "",
-        f"{scenario['explanation']} {scenario['items']:,} items, {scenario['mini_batches']:,} mini-batches, "
-        f"{scenario['workers']} workers.",
+        f"{scenario['explanation']}{size}{workers}{'.' if size or workers else ''}",
         "",
+        *table_lines(scenario),
+        *curve_lines(scenario),
+        *verdict_lines(scenario),
+    ]
+
+
+def table_lines(scenario: dict[str, Any]) -> list[str]:
+    """The table alone.  A ratio stands where things are compared, the costs where they say something."""
+    metrics, axis, costs = scenario["metrics"], scenario["axis"], scenario["shows_costs"]
+    head = [axis]
+    for metric in metrics:
+        head += [f"{metric['title']}, {metric['unit']}"] + ([] if axis else ["ratio"])
+    labelled = any(variant["correct"] is not None for variant in scenario["variants"])
+    head += ["driver CPU, µs per mini-batch", "CPU of the tree, s", "peak memory (PSS), MiB"] if costs else []
+    head += ["right"] if labelled else []
+    head += ["runs"]
+    rows = [
+        variant_cells(variant, metrics, labelled=labelled, costs=costs, compared=not axis)
+        for variant in scenario["variants"]
+    ]
+    return [
         table_row(head),
         table_row(["---"] + ["---:"] * (len(head) - 1)),
         *(table_row(row) for row in rows),
     ]
+
+
+def curve_lines(scenario: dict[str, Any]) -> list[str]:
+    """What was fitted: ``time = 0.12 s + 1.5e-07 s · items, exponent 0.98 at the far end``."""
+    metrics = {metric["key"]: metric for metric in scenario["metrics"]}
+    lines = [
+        f"- {metrics[one['key']]['title']} ≈ {one['intercept']:.3g} {metrics[one['key']]['unit']} "
+        f"{'−' if one['slope'] < 0 else '+'} {abs(one['slope']):.3g} {metrics[one['key']]['unit']} · {scenario['axis']}"
+        f"; between the last two points it grows with the power {one['exponent']:.2f}"
+        for one in scenario["curves"]
+    ]
+    return ["", *lines] if lines else []
+
+
+def verdict_lines(scenario: dict[str, Any]) -> list[str]:
+    lines = [
+        f"- target: {verdict.wanted}: {'met' if verdict.is_met else '**missed**'}, {verdict.found}"
+        for verdict in targets.verdicts(scenario)
+    ]
+    return ["", *lines] if lines else []
 
 
 def short(number: float) -> str:
@@ -63,18 +100,20 @@ def short(number: float) -> str:
     return f"{float(f'{number:.3g}'):,.0f}" if number >= 1000 else f"{number:.3g}"
 
 
-def variant_cells(variant: dict[str, Any], metrics: Sequence[dict[str, Any]], *, labelled: bool) -> list[str]:
-    name = f"**{variant['name']}**" if variant["peer"] == OURS else variant["name"]
-    cells = [name]
+def variant_cells(
+    variant: dict[str, Any], metrics: Sequence[dict[str, Any]], *, labelled: bool, costs: bool, compared: bool
+) -> list[str]:
+    name = variant["name"] if compared else variant["name"].partition(", ")[2]
+    cells = [f"**{name}**" if compared and variant["peer"] == OURS else name]
     for metric in metrics:
         figures = variant["metrics"].get(metric["key"], {})
         time, ratio = figures.get("time"), figures.get("ratio")
         cells.append(f"{short(time['median'])} ({short(time['least'])}–{short(time['greatest'])})" if time else "–")
-        cells.append(f"{ratio['median']:.2f} ×" if ratio else "–")
-    driver_cpu = variant["driver_cpu_us_per_mini_batch"]
-    cells += ["–" if driver_cpu is None else short(driver_cpu), number(variant["cpu_s"], ".2f")]
-    peak = variant["pss_peak_bytes"]
-    cells.append(number(peak / 2**20 if peak else None, ".0f"))
+        cells += [f"{ratio['median']:.2f} ×" if ratio else "–"] if compared else []
+    if costs:
+        driver_cpu, peak = variant["driver_cpu_us_per_mini_batch"], variant["pss_peak_bytes"]
+        cells += ["–" if driver_cpu is None else short(driver_cpu), number(variant["cpu_s"], ".2f")]
+        cells.append(number(peak / 2**20 if peak else None, ".0f"))
     cells += [number(variant["correct"], "d")] if labelled else []
     cells.append(remark(variant))
     return cells
@@ -109,12 +148,12 @@ def chart(record: dict[str, Any], paths: Sequence[Path]) -> None:
     panels = [panel for panel in panels if bars(*panel)]
     if not panels:
         return
-    heights = [1.0 + 0.28 * len(bars(*panel)) for panel in panels]
+    heights = [3.0 if panel[0]["axis"] else 1.0 + 0.28 * len(bars(*panel)) for panel in panels]
     figure, axes = pyplot.subplots(
         len(panels), 1, figsize=(9, sum(heights)), height_ratios=heights, squeeze=False, layout="constrained"
     )
     for (scenario, metric), axis in zip(panels, axes[:, 0], strict=True):
-        draw(axis, scenario, metric)
+        (draw_curve if scenario["axis"] else draw)(axis, scenario, metric)
     for path in paths:
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     pyplot.close(figure)
@@ -156,5 +195,37 @@ def draw(axis: Any, scenario: dict[str, Any], metric: dict[str, Any]) -> None:
     axis.set_title(f"{scenario['case']}: {scenario['title']}", loc="left", fontsize=10)
     scale = ", logarithmic" if axis.get_xscale() == "log" else ""
     axis.set_xlabel(f"{metric['title']}, {metric['unit']} (less is better{scale})", fontsize=8)
+    plain(axis)
+
+
+def draw_curve(axis: Any, scenario: dict[str, Any], metric: dict[str, Any]) -> None:
+    """One panel of a curve, its line of least squares dashed behind it; both axes go by powers of ten."""
+    points = [
+        (one["place"], one["metrics"][metric["key"]]["time"]["median"])
+        for one in scenario["variants"]
+        if one["place"] is not None and one["metrics"] and one["metrics"][metric["key"]]["time"]
+    ]
+    places, values = zip(*sorted(points), strict=True)
+    for fit in scenario["curves"]:
+        if fit["key"] == metric["key"]:
+            line = [fit["intercept"] + fit["slope"] * place for place in places]
+            axis.plot(places, line, "--", color=PEER_COLOUR, label="line of least squares")
+    axis.plot(places, values, "o-", color=OURS_COLOUR, label="measured")
+    for place, value in zip(places, values, strict=True):
+        axis.annotate(short(value), (place, value), xytext=(0, 5), textcoords="offset points", fontsize=8)
+    if max(places) > 10 * min(places):
+        axis.set_xscale("log")
+    axis.set_ylim(0, 1.25 * max(values))
+    if max(values) > 10 * min(values) > 0:
+        axis.set_yscale("log")
+        axis.set_ylim(min(values) / 2, max(values) * 3)
+    axis.set_title(f"{scenario['case']}: {scenario['title']}", loc="left", fontsize=10)
+    axis.set_xlabel(scenario["axis"], fontsize=8)
+    axis.set_ylabel(f"{metric['title']}, {metric['unit']}", fontsize=8)
+    axis.legend(fontsize=7, frameon=False)
+    plain(axis)
+
+
+def plain(axis: Any) -> None:
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)

@@ -32,6 +32,10 @@ class PeerFailedError(Exception):
     """A peer ended without an answer."""
 
 
+class PeerMissingError(Exception):
+    """A peer cannot be had on this machine; the text says why."""
+
+
 class Session:
     """``say`` takes lines of progress."""
 
@@ -42,7 +46,8 @@ class Session:
 
     def measure(self, scenario: Scenario) -> ScenarioResult:
         """Tune, warm up, then round after round until every variant has enough undisturbed runs."""
-        results = [result for peer in scenario.peers for result in self._variants(scenario, peer)]
+        results = [VariantResult(variant) for variant in scenario.variants]
+        results += [result for peer in scenario.peers for result in self._variants(scenario, peer)]
         present = [number for number, result in enumerate(results) if not result.missing]
         for round_number in range(1 + self._options.runs * ROUND_FACTOR_MAX):
             if round_number and all(self._enough(results[number]) for number in present):
@@ -57,6 +62,9 @@ class Session:
         """The result with one more run; a peer that fails is out of the race, and says why."""
         try:
             run = self.run_once(scenario, result.variant, round_number)
+        except PeerMissingError as error:
+            self._say(f"  missing  {result.variant.name}: {error}")
+            return replace(result, missing=str(error))
         except PeerFailedError as error:
             self._say(f"error: {error}")
             return replace(result, missing=f"failed: {str(error).splitlines()[0]}")
@@ -64,12 +72,18 @@ class Session:
         return replace(result, runs=(*result.runs, run))
 
     def run_once(self, scenario: Scenario, variant: Variant, round_number: int) -> Run:
-        """One process, one run, checked.  Raises ``PeerFailedError`` with the peer's last words."""
-        data.warm(Path(scenario.folder), contents=scenario.model is not None)
+        """One process, one run, checked.
+
+        Raises ``PeerFailedError`` with the peer's last words, ``PeerMissingError``.
+        """
+        if scenario.folder:
+            data.warm(Path(scenario.folder), contents=scenario.model is not None)
         with scratch_folder() as scratch:
             task = make_task(scenario, variant, scratch, watched=round_number == 0)
             observed, answer = ask(task)
-            complaint, correct = check(Path(task.output), scenario.expectation)
+            complaint, correct = answer["complaint"], None
+            if scenario.expectation is not None and not complaint:
+                complaint, correct = check(Path(task.output), scenario.expectation)
         cpu_s = observed.cpu_s + answer["left_cpu_s"]
         return Run(
             round_number=round_number,
@@ -80,6 +94,7 @@ class Session:
             pss_peak_bytes=observed.pss_peak_bytes,
             complaint=complaint,
             correct=correct,
+            figures=answer["figures"],
         )
 
     def _enough(self, result: VariantResult) -> bool:
@@ -94,6 +109,8 @@ class Session:
             return [single]
         try:
             tuned = self._tune(scenario, peer)
+        except PeerMissingError as error:
+            return [replace(single, missing=str(error))]
         except PeerFailedError as error:
             self._say(f"error: {error}")
             return [replace(single, missing=f"failed: {str(error).splitlines()[0]}")]
@@ -136,7 +153,9 @@ def importable(module: str) -> bool:
 def describe(run: Run, scenario: Scenario) -> str:
     """One line of progress."""
     times = ", ".join(
-        f"{run.seconds[metric.key] / metric.count * metric.factor:.3g} {metric.unit}" for metric in scenario.metrics
+        f"{value / metric.count * metric.factor:.3g} {metric.unit}"
+        for metric in scenario.metrics
+        if (value := run.value(metric.key)) is not None
     )
     return f"{times}, others {run.foreign_share:.0%}" + (f", WRONG: {run.complaint}" if run.complaint else "")
 
@@ -164,12 +183,13 @@ def make_task(scenario: Scenario, variant: Variant, scratch: Path, *, watched: b
         output=str(scratch / "rows.txt"),
         scratch=str(work),
         watched=watched,
+        settings={**scenario.settings, **variant.settings},
     )
 
 
 def ask(task: Task) -> tuple[Observed, dict[str, Any]]:
     """Run the peer process; threads are capped to CPUs ÷ workers, a lone loop may use them all."""
-    threads = max(1, available_cpus() // (1 if task.peer == "loop" else task.workers))
+    threads = max(1, available_cpus() // (1 if task.peer == "loop" else max(1, task.workers)))
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "2"}
     command = [sys.executable, "-m", "benchmarks.peer", json.dumps(asdict(task))]
     observed = observe(command, environment, Path(task.output).parent, sample=task.watched)
@@ -178,7 +198,7 @@ def ask(task: Task) -> tuple[Observed, dict[str, Any]]:
         raise PeerFailedError(f"{task.peer} failed in case {task.case}, exit_code={observed.exit_code}\n{last}")
     answer: dict[str, Any] = json.loads(observed.output)
     if "missing" in answer:
-        raise PeerFailedError(f"{task.peer} cannot run case {task.case}: {answer['missing']}")
+        raise PeerMissingError(answer["missing"])
     return observed, answer
 
 

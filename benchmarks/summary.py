@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from batchflow.cpus import available_cpus
-from benchmarks.figures import fit_cost, pair_ratios, spread
+from benchmarks.figures import far_exponent, fit_cost, fit_line, pair_ratios, spread
 from benchmarks.values import Metric, Run, ScenarioResult, VariantResult
 
 DISTRIBUTIONS = ("batchflow", "cython", "joblib", "keras", "numpy", "pillow", "psutil", "scikit-learn", "tensorflow")
@@ -29,20 +29,24 @@ def scenario_record(result: ScenarioResult, foreign_limit: float) -> dict[str, A
     scenario = result.scenario
     ours = next((one for one in result.results if one.variant.peer == OURS), None)
     ours_runs = ours.counted(foreign_limit) if ours is not None else ()
+    variants = [
+        variant_record(one, ours_runs, scenario.metrics, scenario.mini_batch_count, foreign_limit)
+        for one in result.results
+    ]
     return {
         "case": scenario.case,
         "title": scenario.title,
         "explanation": scenario.explanation,
         "model": scenario.model,
+        "axis": scenario.axis,
+        "shows_costs": scenario.shows_costs,
         "items": scenario.item_count,
         "mini_batch_size": scenario.mini_batch_size,
         "mini_batches": scenario.mini_batch_count,
         "workers": scenario.workers,
         "metrics": [asdict(metric) for metric in scenario.metrics],
-        "variants": [
-            variant_record(one, ours_runs, scenario.metrics, scenario.mini_batch_count, foreign_limit)
-            for one in result.results
-        ],
+        "variants": variants,
+        "curves": curves(variants, scenario.metrics) if scenario.axis else [],
     }
 
 
@@ -58,6 +62,7 @@ def variant_record(
     record: dict[str, Any] = {
         "name": result.variant.name,
         "peer": result.variant.peer,
+        "place": result.variant.place,
         "chunk": result.variant.chunk,
         "missing": result.missing or None,
         "tuned_s": dict(result.tuned),
@@ -69,19 +74,19 @@ def variant_record(
         "pss_peak_bytes": max((run.pss_peak_bytes for run in result.runs), default=0) or None,
         "cpu_s": _median([run.cpu_s for run in counted]),
         "driver_cpu_us_per_mini_batch": _median(
-            [run.driver_cpu_s / mini_batch_count * 1e6 for run in result.runs if run.round_number == 0]
+            [
+                run.driver_cpu_s / mini_batch_count * 1e6
+                for run in result.runs
+                if run.round_number == 0 < mini_batch_count
+            ]
         ),
         "metrics": {},
         "runs": [asdict(run) for run in result.runs],
     }
     for metric in metrics:
-        figures = spread([run.seconds[metric.key] / metric.count * metric.factor for run in counted])
-        ratios = spread(
-            pair_ratios(
-                {run.round_number: run.seconds[metric.key] for run in counted},
-                {run.round_number: run.seconds[metric.key] for run in ours},
-            )
-        )
+        values = _values(counted, metric.key)
+        figures = spread([value / metric.count * metric.factor for value in values.values()])
+        ratios = spread(pair_ratios(values, {number: one for number, one in _values(ours, metric.key).items() if one}))
         record["metrics"][metric.key] = {
             "time": asdict(figures) if figures is not None else None,
             "ratio": asdict(ratios) if ratios is not None else None,
@@ -106,6 +111,21 @@ def fits(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if len(known) == 2:
             per_item_s, per_mini_batch_s = fit_cost(small["items"], known)
             fitted.append({"name": variant["name"], "a_us": per_item_s * 1e6, "b_us": per_mini_batch_s * 1e6})
+    return fitted
+
+
+def curves(variants: Sequence[dict[str, Any]], metrics: Sequence[Metric]) -> list[dict[str, Any]]:
+    """For each metric measured at two places or more: the line of least squares, and the exponent at the far end."""
+    fitted = []
+    for metric in metrics:
+        points = [
+            (one["place"], one["metrics"][metric.key]["time"]["median"])
+            for one in variants
+            if one["place"] is not None and one["metrics"][metric.key]["time"]
+        ]
+        if len({place for place, _ in points}) > 1:
+            intercept, slope = fit_line(points)
+            fitted.append({"key": metric.key, "intercept": intercept, "slope": slope, "exponent": far_exponent(points)})
     return fitted
 
 
@@ -149,6 +169,11 @@ def commit() -> str | None:
 def _median(values: Sequence[float]) -> float | None:
     figures = spread(values)
     return figures.median if figures is not None else None
+
+
+def _values(runs: Sequence[Run], key: str) -> dict[int, float]:
+    """Round number → the measure, of the runs that have it."""
+    return {run.round_number: value for run in runs if (value := run.value(key)) is not None}
 
 
 def _point(scenario: dict[str, Any], variant: dict[str, Any]) -> tuple[int, float] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Metric:
-    """One time of a run: ``seconds[key]``, shown per unit (``count`` of them) times ``factor``."""
+    """One measure of a run: ``Run.value(key)``, shown per unit (``count`` of them) times ``factor``; less is better."""
 
     key: str
     title: str
@@ -37,25 +37,34 @@ class Scenario:
     case: str
     title: str
     explanation: str
-    folder: str
-    """The folder of the input files, absolute; every file below it is an item."""
-    item_count: int
-    mini_batch_size: int
-    script: str
-    """The entry script that every side runs: ``init()`` and ``run(mini_batch)``."""
-    arguments: tuple[str, ...]
-    output_format: Literal["text", "jsonl"]
-    """Of the file that every side writes: rows that are strings, or objects."""
-    workers: int
-    peers: tuple[str, ...]
-    chunks: tuple[int, ...]
-    """Chunk sizes to try for the peers that have one; the best is measured."""
     metrics: tuple[Metric, ...]
-    expectation: Expectation
+    workers: int
+    folder: str = ""
+    """The folder of the input files, absolute; every file below it is an item.  Empty where there are none."""
+    item_count: int = 0
+    mini_batch_size: int = 1
+    script: str = ""
+    """The entry script that every side runs: ``init()`` and ``run(mini_batch)``."""
+    arguments: tuple[str, ...] = ()
+    output_format: Literal["text", "jsonl"] = "text"
+    """Of the file that every side writes: rows that are strings, or objects."""
+    peers: tuple[str, ...] = ()
+    chunks: tuple[int, ...] = ()
+    """Chunk sizes to try for the peers that have one; the best is measured."""
+    expectation: Expectation | None = None
+    """None: the case itself checks each result."""
     model: str | None = None
     """Which model scores; ratios are only taken within one model."""
     tuning_key: str = ""
     """Scenarios with the same key share the chunk sizes found best."""
+    variants: tuple[Variant, ...] = ()
+    """Measured as they are; what ``peers`` names comes after them."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the case hands to itself in the peer process; plain JSON values."""
+    axis: str = ""
+    """What the variants' ``place`` counts: they are points of one curve, and nothing is compared."""
+    shows_costs: bool = True
+    """Whether CPU time and memory of the tree say something: not where a process of ours only starts commands."""
 
     @property
     def mini_batch_count(self) -> int:
@@ -69,6 +78,10 @@ class Variant:
     peer: str
     chunk: int | str | None = None
     label: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Added to those of the scenario."""
+    place: float | None = None
+    """On the scenario's axis."""
 
     @property
     def name(self) -> str:
@@ -95,6 +108,7 @@ class Task:
     """An empty folder for whatever else the run writes."""
     watched: bool
     """Whether this is the untimed round, in which the driver's CPU time is measured too."""
+    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -114,6 +128,12 @@ class Run:
     """Why the result was wrong; empty when it was right."""
     correct: int | None = None
     """How many predictions were right, where there are labels."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What was measured beside times."""
+
+    def value(self, key: str) -> float | None:
+        """A time or another figure; None where this variant has none of that name."""
+        return self.seconds.get(key, self.figures.get(key))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,10 @@ from benchmarks.peers.base import Peer, Setting
 from benchmarks.values import Task
 
 OUTPUT_BUFFER_SIZE = 1 << 20
+
+
+class MissingToolError(Exception):
+    """A peer is not on this machine; the text names what is missing."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,11 @@ class Outcome:
     """
 
     seconds: dict[str, float]
-    driver_cpu_s: float
+    driver_cpu_s: float = 0.0
+    figures: dict[str, float] = field(default_factory=dict)
+    """What was measured beside times: bytes, counts."""
+    complaint: str = ""
+    """Why the result was wrong, where the case itself checks it."""
 
 
 def own_cpu_s() -> float:

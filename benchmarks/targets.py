@@ -1,0 +1,132 @@
+"""What batchflow shall reach, each as a ratio of two sides of one scenario or as a bound of its own, and the verdicts.
+
+Pure: made from a record alone, so that old records are judged by today's targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+OURS = "batchflow"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Ours shall take at most ``at_most`` times what ``against`` takes; without that, at most so much of the unit."""
+
+    case: str
+    metric: str
+    at_most: float
+    against: str = ""
+    """Name of a variant; ``NAME, best`` is the fastest with more than one mini-batch a message."""
+    ours: str = OURS
+    where: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the scenario's record, by name."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    target: Target
+    scenario: Mapping[str, Any]
+    measured: float
+
+    @property
+    def is_met(self) -> bool:
+        return self.measured <= self.target.at_most
+
+    @property
+    def wanted(self) -> str:
+        """``≤ 3 × python -c pass``, ``≥ 25 × faster than pool``, ``≤ 2 s``."""
+        target = self.target
+        if not target.against:
+            return f"≤ {target.at_most:g} {self._unit}"
+        if target.at_most < 1:
+            return f"{1 / target.at_most:.3g} × as fast as {target.against}"
+        return f"≤ {target.at_most:g} × the time of {target.against}"
+
+    @property
+    def found(self) -> str:
+        if not self.target.against:
+            return f"{self.measured:.3g} {self._unit}"
+        if self.target.at_most < 1:
+            return f"{1 / self.measured:.3g} ×"
+        return f"{self.measured:.3g} ×"
+
+    @property
+    def _unit(self) -> str:
+        return str(next(one["unit"] for one in self.scenario["metrics"] if one["key"] == self.target.metric))
+
+
+SMALL = {"mini_batch_size": 10}
+HUNDRED = {"mini_batch_size": 100}
+TARGETS = (
+    Target("dispatch", "dispatch", 1.25, "loop", where=SMALL),
+    Target("dispatch", "dispatch", 1 / 25, "pool, 1 a message", where=SMALL),
+    Target("dispatch", "dispatch", 1 / 4, "pool, best", where=SMALL),
+    Target("dispatch", "dispatch", 1 / 4, "executor, best", where=SMALL),
+    Target("dispatch", "dispatch", 1 / 2.5, "dataloader, best", where=SMALL),
+    Target("directory", "whole", 1 / 2, "loop"),
+    Target("directory", "whole", 1 / 3.5, "pool, 1 a message"),
+    Target("memory", "dispatch", 1 / 8, "pool, 1 a message"),
+    Target("memory", "dispatch", 1, "pool, best"),
+    Target("mnist", "dispatch", 1 / 0.97, "static", where=SMALL),
+    Target("mnist", "dispatch", 1 / 0.97, "static", where=HUNDRED),
+    Target("mnist", "dispatch", 1 / 1.4, "pool, 1 a message", where=SMALL),
+    Target("mnist", "dispatch", 1, "pool, 1 a message", where=HUNDRED),
+    Target("mnist", "command", 1, "pool, 1 a message", where=SMALL),
+    Target("mnist", "command", 1 / 1.25, "joblib, auto", where=SMALL),
+    Target("latency", "latency", 1 / 5, "multiprocessing.Pipe"),
+    Target("listing", "list", 1 / 0.8, "C loop, sorted", where={"title": "names"}),
+    Target("listing", "list", 1 / 1.7, "os.scandir", where={"title": "names"}),
+    Target("listing", "beyond_names", 24, where={"title": "manifest"}),
+    Target("listing", "list", 1 / 0.8, "C loop, sorted", where={"title": "manifest"}),
+    Target("gather", "dispatch", 1 / 0.55, "write() only", ours="batchflow, process"),
+    Target("gather", "dispatch", 1 / 0.55, "write() and fdatasync", ours="batchflow, full"),
+    Target("startup", "exit", 3, "python -c pass", where={"title": "--version"}),
+    Target("startup", "exit", 1.5, "argparse stub", where={"title": "--help"}),
+    Target("startup", "exit", 1 / 5, "snakemake -n, one rule", where={"title": "run -n on 20 steps"}),
+    Target("startup", "exit", 1 / 6, "snakemake, one shell job", where={"title": "a trivial step"}),
+    Target("startup", "first", 1.5, "multiprocessing.Pool", where={"title": "first result in a script"}),
+    Target("startup", "first", 5, "multiprocessing.Pool", "batchflow.run", where={"title": "first result in a script"}),
+    Target("commit", "whole", 1.02, "pool, parent writes", "batchflow, full", where={"title": "append, 50 MB/s"}),
+    Target("commit", "whole", 1.02, "halves", "batchflow, full", where={"title": "busy, 50 MB/s"}),
+    Target("commit", "whole", 2, where={"title": "resume"}),
+    Target("commit", "whole", 2, "manifest listing", where={"title": "finished"}),
+    Target("growth", "driver_memory", 60, "", ours="batchflow, 1,000 items", where={"title": "items"}),
+)
+
+
+def verdicts(scenario: Mapping[str, Any]) -> list[Verdict]:
+    """Those of the targets that this record of a scenario can judge."""
+    found = []
+    for target in TARGETS:
+        if target.case == scenario["case"] and all(scenario.get(key) == value for key, value in target.where.items()):
+            ours = next(_measured(scenario, target.ours, target.metric), None)
+            against = _against(scenario, target) if target.against else 1.0
+            if ours is not None and against:
+                found.append(Verdict(target, scenario, ours / against))
+    return found
+
+
+def _against(scenario: Mapping[str, Any], target: Target) -> float | None:
+    peer, _, best = target.against.rpartition(", ")
+    if best != "best":
+        return next(_measured(scenario, target.against, target.metric), None)
+    return min(
+        (
+            one["metrics"][target.metric]["time"]["median"]
+            for one in scenario["variants"]
+            if one["peer"] == peer and one["chunk"] != 1 and one["metrics"][target.metric]["time"]
+        ),
+        default=None,
+    )
+
+
+def _measured(scenario: Mapping[str, Any], name: str, metric: str) -> Iterator[float]:
+    for one in scenario["variants"]:
+        if one["name"] == name or (one["peer"] == name == OURS):
+            time = one["metrics"].get(metric, {}).get("time")
+            if time:
+                yield time["median"]
