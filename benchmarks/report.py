@@ -42,7 +42,11 @@ def markdown(record: dict[str, Any]) -> str:
 def scenario_lines(scenario: dict[str, Any]) -> list[str]:
     """The heading, what is measured, and the table of one scenario."""
     size = f" {scenario['items']:,} items, {scenario['mini_batches']:,} mini-batches" if scenario["items"] else ""
-    workers = f"{',' if size else ''} {scenario['workers']} workers" if scenario["workers"] else ""
+    workers = (
+        f"{',' if size else ''} {scenario['workers']} worker{'s' if scenario['workers'] > 1 else ''}"
+        if scenario["workers"]
+        else ""
+    )
     return [
         f"## {scenario['case']}: {scenario['title']}",
         "",
@@ -89,8 +93,8 @@ def curve_lines(scenario: dict[str, Any]) -> list[str]:
 
 def verdict_lines(scenario: dict[str, Any]) -> list[str]:
     lines = [
-        f"- target: {verdict.wanted}: {'met' if verdict.is_met else '**missed**'}, {verdict.found}"
-        for verdict in targets.verdicts(scenario)
+        f"- target: {one.target.ours} {one.wanted}: {'met' if one.is_met else '**missed**'}, {one.found}"
+        for one in targets.verdicts(scenario)
     ]
     return ["", *lines] if lines else []
 

@@ -44,7 +44,7 @@ class Verdict:
             return f"≤ {target.at_most:g} {self._unit}"
         if target.at_most < 1:
             return f"{1 / target.at_most:.3g} × as fast as {target.against}"
-        return f"≤ {target.at_most:g} × the time of {target.against}"
+        return f"≤ {target.at_most:.3g} × the time of {target.against}"
 
     @property
     def found(self) -> str:
@@ -78,12 +78,15 @@ TARGETS = (
     Target("mnist", "command", 1, "pool, 1 a message", where=SMALL),
     Target("mnist", "command", 1 / 1.25, "joblib, auto", where=SMALL),
     Target("latency", "latency", 1 / 5, "multiprocessing.Pipe"),
+    Target("latency", "latency", 1 / 5, "multiprocessing.Pipe", "rings"),
     Target("listing", "list", 1 / 0.8, "C loop, sorted", where={"title": "names"}),
     Target("listing", "list", 1 / 1.7, "os.scandir", where={"title": "names"}),
     Target("listing", "beyond_names", 24, where={"title": "manifest"}),
     Target("listing", "list", 1 / 0.8, "C loop, sorted", where={"title": "manifest"}),
-    Target("gather", "dispatch", 1 / 0.55, "write() only", ours="batchflow, process"),
-    Target("gather", "dispatch", 1 / 0.55, "write() and fdatasync", ours="batchflow, full"),
+    Target("gather", "gather", 1 / 0.55, "write() only", "batchflow, process"),
+    Target("gather", "gather", 1 / 0.55, "write() only", "batchflow, process, as they come"),
+    Target("gather", "gather", 1 / 0.55, "write() and fdatasync", "batchflow, full"),
+    Target("gather", "gather", 1 / 0.55, "write() and fdatasync", "batchflow, full, as they come"),
     Target("startup", "exit", 3, "python -c pass", where={"title": "--version"}),
     Target("startup", "exit", 1.5, "argparse stub", where={"title": "--help"}),
     Target("startup", "exit", 1 / 5, "snakemake -n, one rule", where={"title": "run -n on 20 steps"}),
@@ -126,7 +129,7 @@ def _against(scenario: Mapping[str, Any], target: Target) -> float | None:
 
 def _measured(scenario: Mapping[str, Any], name: str, metric: str) -> Iterator[float]:
     for one in scenario["variants"]:
-        if one["name"] == name or (one["peer"] == name == OURS):
+        if one["name"] == name or (name == OURS == one["peer"]):
             time = one["metrics"].get(metric, {}).get("time")
             if time:
                 yield time["median"]

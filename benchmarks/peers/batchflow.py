@@ -62,6 +62,8 @@ def make_job(task: Task) -> ParallelJob:
         output_format=task.output_format,
         arguments=task.arguments,
         workers=task.workers,
+        durability=task.settings.get("durability", "full"),
+        order=task.settings.get("order", "input"),
     )
     return ParallelJob(
         step=task.case,
