@@ -16,7 +16,7 @@ from benchmarks.models import ModelError
 from benchmarks.options import Options
 from benchmarks.session import Session
 
-CASES = ("dispatch", "directory", "memory", "mnist", "startup", "gather", "latency")
+CASES = ("dispatch", "directory", "memory", "mnist", "startup", "gather", "latency", "commit")
 PEERS = ("loop", "static", "pool", "pool-unordered", "executor", "joblib", "batchflow")
 RUNS_MIN = 5
 HERE = Path(__file__).parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ SCORE = "def run(mini_batch):\n    return [path[-12:] for path in mini_batch]\n"
 PARALLEL = """schema = 1
 
 [datasets.files]
-files = "in/"
+files = "{files}"
 
 [steps.score]
 inputs  = {{ files = "${{datasets.files}}" }}
@@ -31,6 +32,7 @@ mini_batch_size = {size}
 append_row_to   = "rows"
 workers         = {workers}
 durability      = "{durability}"
+arguments       = {arguments}
 """
 SHELL_STEP = """
 [steps.step_{number:03}]
@@ -83,11 +85,23 @@ def snakemake_command(*arguments: str) -> list[str]:
     return [found, *arguments]
 
 
-def write_parallel(folder: Path, *, size: int = 10, workers: int = 2, durability: str = "full") -> Path:
-    """A workflow of one parallel step over ``in/``, with a script that does next to nothing; returns its path."""
-    (folder / "score.py").write_text(SCORE)
+def write_parallel(
+    folder: Path,
+    *,
+    files: str = "in/",
+    size: int = 10,
+    workers: int = 2,
+    durability: str = "full",
+    script: str = SCORE,
+    arguments: Sequence[str] = (),
+) -> Path:
+    """A workflow of one parallel step over ``files``, with a script that does next to nothing; returns its path."""
+    (folder / "score.py").write_text(script)
     path = folder / "workflow.toml"
-    path.write_text(PARALLEL.format(size=size, workers=workers, durability=durability))
+    text = PARALLEL.format(
+        files=files, size=size, workers=workers, durability=durability, arguments=json.dumps(list(arguments))
+    )
+    path.write_text(text)
     return path
 
 

@@ -146,6 +146,7 @@ def chart(record: dict[str, Any], paths: Sequence[Path]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "batchflow"  # the same record, the same file
     from matplotlib import pyplot
 
     panels = [(scenario, metric) for scenario in record["scenarios"] for metric in scenario["metrics"]]

@@ -96,7 +96,7 @@ TARGETS = (
     Target("commit", "whole", 1.02, "pool, parent writes", "batchflow, full", where={"title": "append, 50 MB/s"}),
     Target("commit", "whole", 1.02, "halves", "batchflow, full", where={"title": "busy, 50 MB/s"}),
     Target("commit", "whole", 2, where={"title": "resume"}),
-    Target("commit", "whole", 2, "manifest listing", where={"title": "finished"}),
+    Target("commit", "whole", 2, "manifest listing", where={"title": "finished, 1,000,000 items"}),
     Target("growth", "driver_memory", 60, "", ours="batchflow, 1,000 items", where={"title": "items"}),
 )
 
