@@ -16,7 +16,7 @@ from benchmarks.models import ModelError
 from benchmarks.options import Options
 from benchmarks.session import Session
 
-CASES = ("dispatch", "directory", "memory", "mnist", "startup", "gather", "latency", "commit")
+CASES = ("dispatch", "directory", "memory", "mnist", "startup", "gather", "latency", "commit", "listing", "growth")
 PEERS = ("loop", "static", "pool", "pool-unordered", "executor", "joblib", "batchflow")
 RUNS_MIN = 5
 HERE = Path(__file__).parent
@@ -30,6 +30,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Options, Path | None]:
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, 2 rounds: does it run at all")
     parser.add_argument("--runs", type=int, metavar="N", help=f"undisturbed rounds wanted (default {RUNS_MIN})")
     parser.add_argument("--mini-batches", type=int, metavar="N", help="of the no-op cases (default 20000, quick 2000)")
+    parser.add_argument("--big", action="store_true", help="10,000,000 items in the case growth, too")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="(default 2)")
     parser.add_argument("--mnist", type=Path, metavar="DIR", help="folder of the MNIST IDX files (default: digits)")
     parser.add_argument("--model", type=Path, metavar="DIR", help="folder of the tutorials' checkpoint mnist-tf.model")
@@ -57,6 +58,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Options, Path | None]:
         out=chosen.out,
         name=chosen.name or ("quick" if chosen.quick else "latest"),
         foreign_limit=chosen.foreign_limit or (1.0 if chosen.quick else 0.1),
+        big=chosen.big,
     )
     return options, chosen.report
 

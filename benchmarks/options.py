@@ -24,6 +24,7 @@ class Options:
     out: Path
     name: str
     foreign_limit: float
+    big: bool = False
 
     def chosen(self, peers: tuple[str, ...]) -> tuple[str, ...]:
         """Those of ``peers`` that were asked for; batchflow is always among them, for the ratios."""

@@ -63,7 +63,7 @@ def table_lines(scenario: dict[str, Any]) -> list[str]:
     metrics, axis, costs = scenario["metrics"], scenario["axis"], scenario["shows_costs"]
     head = [axis]
     for metric in metrics:
-        head += [f"{metric['title']}, {metric['unit']}"] + ([] if axis else ["ratio"])
+        head += [f"{metric['title']}, {metric['unit']}"] + (["ratio"] if metric["compared"] and not axis else [])
     labelled = any(variant["correct"] is not None for variant in scenario["variants"])
     head += ["driver CPU, µs per mini-batch", "CPU of the tree, s", "peak memory (PSS), MiB"] if costs else []
     head += ["right"] if labelled else []
@@ -80,15 +80,21 @@ def table_lines(scenario: dict[str, Any]) -> list[str]:
 
 
 def curve_lines(scenario: dict[str, Any]) -> list[str]:
-    """What was fitted: ``time = 0.12 s + 1.5e-07 s · items, exponent 0.98 at the far end``."""
+    """What was fitted: ``time ≈ 0.12 s + 0.15 s for each million items; …``."""
     metrics = {metric["key"]: metric for metric in scenario["metrics"]}
-    lines = [
-        f"- {metrics[one['key']]['title']} ≈ {one['intercept']:.3g} {metrics[one['key']]['unit']} "
-        f"{'−' if one['slope'] < 0 else '+'} {abs(one['slope']):.3g} {metrics[one['key']]['unit']} · {scenario['axis']}"
-        f"; between the last two points it grows with the power {one['exponent']:.2f}"
-        for one in scenario["curves"]
-    ]
+    lines = [curve_line(one, metrics[one["key"]], scenario["axis"]) for one in scenario["curves"]]
     return ["", *lines] if lines else []
+
+
+def curve_line(fit: dict[str, Any], metric: dict[str, Any], axis: str) -> str:
+    slope, unit, many = abs(fit["slope"]), metric["unit"], ""
+    sign = "−" if fit["slope"] < 0 else "+"
+    if slope < 0.01:
+        slope, many = slope * 1e6, "million "
+    return (
+        f"- {metric['title']} ≈ {short(fit['intercept'])} {unit} {sign} {short(slope)} {unit} "
+        f"for each {many}{axis}; between the last two points it grows with the power {fit['exponent']:.2f}"
+    )
 
 
 def verdict_lines(scenario: dict[str, Any]) -> list[str]:
@@ -113,7 +119,7 @@ def variant_cells(
         figures = variant["metrics"].get(metric["key"], {})
         time, ratio = figures.get("time"), figures.get("ratio")
         cells.append(f"{short(time['median'])} ({short(time['least'])}–{short(time['greatest'])})" if time else "–")
-        cells += [f"{ratio['median']:.2f} ×" if ratio else "–"] if compared else []
+        cells += [f"{ratio['median']:.2f} ×" if ratio else "–"] if compared and metric["compared"] else []
     if costs:
         driver_cpu, peak = variant["driver_cpu_us_per_mini_batch"], variant["pss_peak_bytes"]
         cells += ["–" if driver_cpu is None else short(driver_cpu), number(variant["cpu_s"], ".2f")]

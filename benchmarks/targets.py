@@ -87,6 +87,7 @@ TARGETS = (
     Target("gather", "gather", 1 / 0.55, "write() only", "batchflow, process, as they come"),
     Target("gather", "gather", 1 / 0.55, "write() and fdatasync", "batchflow, full"),
     Target("gather", "gather", 1 / 0.55, "write() and fdatasync", "batchflow, full, as they come"),
+    Target("listing", "list", 1 / 0.8, "C loop, sorted on all cores", where={"title": "manifest"}),
     Target("startup", "exit", 3, "python -c pass", where={"title": "--version"}),
     Target("startup", "exit", 1.5, "argparse stub", where={"title": "--help"}),
     Target("startup", "exit", 1 / 5, "snakemake -n, one rule", where={"title": "run -n on 20 steps"}),
@@ -97,7 +98,7 @@ TARGETS = (
     Target("commit", "whole", 1.02, "halves", "batchflow, full", where={"title": "busy, 50 MB/s"}),
     Target("commit", "whole", 2, where={"title": "resume"}),
     Target("commit", "whole", 2, "manifest listing", where={"title": "finished, 1,000,000 items"}),
-    Target("growth", "driver_memory", 60, "", ours="batchflow, 1,000 items", where={"title": "items"}),
+    Target("growth", "driver_memory", 60, "", ours="batchflow, 1,000", where={"title": "items"}),
 )
 
 

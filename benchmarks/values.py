@@ -28,6 +28,8 @@ class Metric:
     unit: str
     count: int
     factor: float
+    compared: bool = True
+    """Whether ratios of it say something."""
 
 
 @dataclass(frozen=True)

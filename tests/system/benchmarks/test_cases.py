@@ -25,7 +25,7 @@ def measured(tmp_path, *arguments):
 
 
 LIGHT = ("latency", "gather")
-HEAVY = ("dispatch", "directory", "memory", "startup", "commit")
+HEAVY = ("dispatch", "directory", "memory", "startup", "commit", "listing", "growth")
 
 
 @pytest.mark.parametrize("case", [*LIGHT, *(pytest.param(name, marks=pytest.mark.slow) for name in HEAVY)])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.figures import Spread, fit_cost, pair_ratios, spread
+from benchmarks.figures import Spread, far_exponent, fit_cost, fit_line, pair_ratios, spread
 from benchmarks.load import busy_seconds, foreign_share
 
 
@@ -42,6 +42,28 @@ def test_the_fit_returns_what_made_the_times(a, b, counts):
     per_item_s, per_mini_batch_s = fit_cost(items, [(count, a * items + b * count) for count in counts])
     assert per_item_s * items == pytest.approx(a * items, abs=1e-6 * total)
     assert per_mini_batch_s * max(counts) == pytest.approx(b * max(counts), abs=1e-6 * total * max(counts))
+
+
+@given(
+    intercept=st.floats(0.1, 1e3),
+    slope=st.floats(1e-3, 1e3),
+    places=st.lists(st.integers(1, 10**4), min_size=2, max_size=6, unique=True),
+)
+def test_a_line_is_found_whatever_its_points(intercept, slope, places):
+    found = fit_line([(place, intercept + slope * place) for place in places])
+    scale = intercept + slope * max(places)
+    assert found[0] == pytest.approx(intercept, abs=1e-6 * scale)
+    assert found[1] * max(places) == pytest.approx(slope * max(places), abs=1e-6 * scale)
+
+
+def test_low_points_weigh_as_much_as_high_ones():
+    intercept, _ = fit_line([(1, 1.0), (2, 2.0), (1000, 1500.0)])
+    assert abs(intercept) < 0.5
+
+
+def test_the_exponent_is_of_the_far_end():
+    assert far_exponent([(1, 5.0), (10, 5.0), (100, 500.0)]) == pytest.approx(2.0)
+    assert far_exponent([(100, 7.0), (1000, 7.0)]) == pytest.approx(0.0)
 
 
 def test_busy_time_is_everything_but_idle_waiting_and_guests(monkeypatch):

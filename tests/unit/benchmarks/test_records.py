@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,51 @@ def test_the_table_says_what_is_missing_dropped_and_wrong():
     assert "| 0, 1 wrong: too few |" in text
     assert "| joblib | – | – | – | – | – | missing: joblib is not installed |" in text
     assert "| **batchflow** | 50,000 (50,000–50,000) | 1.00 × |" in text
+
+
+def test_a_curve_has_no_ratios_and_its_fit_below_it(tmp_path):
+    points = [
+        VariantResult(Variant("batchflow", label=f"{place:,}", place=place), (a_run(1, 2.0 + place * 1e-6),))
+        for place in (1_000, 1_000_000)
+    ]
+    scenario = Scenario(
+        case="growth",
+        title="items",
+        explanation="e",
+        metrics=(Metric("dispatch", "time", "s", 1, 1.0),),
+        workers=2,
+        axis="items",
+        shows_costs=False,
+    )
+    record = summary.scenario_record(ScenarioResult(scenario, tuple(points)), foreign_limit=0.1)
+    text = "\n".join(report.scenario_lines(record))
+    assert "| items | time, s | runs |\n| --- | ---: | ---: |\n| 1,000 | 2 (2–2) | 1 |\n" in text
+    assert "- time ≈ 2 s + 1 s for each million items; between the last two points it grows with the power 0.06" in text
+    report.chart({"scenarios": [record]}, [tmp_path / "c.png"])
+    assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_figure_that_only_some_sides_have_is_left_out_for_the_others():
+    with_figure = replace(a_run(1, 1.0), figures={"memory": 300.0})
+    scenario = Scenario(
+        case="listing",
+        title="names",
+        explanation="e",
+        metrics=(Metric("memory", "memory", "B per file", 100, 1.0, compared=False),),
+        workers=0,
+        shows_costs=False,
+    )
+    results = (
+        VariantResult(Variant("batchflow"), (with_figure,)),
+        VariantResult(Variant("find -type f"), (a_run(1, 1.0),)),
+    )
+    record = summary.scenario_record(ScenarioResult(scenario, results), foreign_limit=0.1)
+    assert report.table_lines(record) == [
+        "|  | memory, B per file | runs |",
+        "| --- | ---: | ---: |",
+        "| **batchflow** | 3 (3–3) | 1 |",
+        "| find -type f | – | 1 |",
+    ]
 
 
 def test_a_chart_is_drawn_from_the_record_alone(tmp_path):
