@@ -25,8 +25,8 @@ BLOCKS_MAX = 0.01
 """Python objects for each file that batchflow's driver may hold: none, but for a few that are not of files."""
 EXPLANATIONS = {
     "names": "Every path below a folder, a thousand files in each folder, page cache warm; batchflow, os.scandir and "
-    "the C loop that says so sort by name. The C loop calls getdents64, packs names and does nothing else; it is compiled "
-    "for the run. ",
+    "the C loop that says so sort by name. The C loop calls getdents64, packs names and does nothing else; it is "
+    "compiled for the run. ",
     "manifest": "The same with size and modification time of every file. batchflow and the last C loop use all cores. ",
 }
 MEMORY = "Memory is what listing added at its peak. `beyond names` is what batchflow keeps for a file but its name."
