@@ -118,8 +118,6 @@ class State:
     columns: str = ""
     """The line that names the columns, ``latin-1`` of its bytes."""
     commit_number: int = 0
-    next_number: int = 0
-    """The first mini-batch number that nobody has used."""
     work_s: float = 0.0
     """How long the work took that is committed."""
     totals: Totals = field(default_factory=Totals)

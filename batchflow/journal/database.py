@@ -60,7 +60,7 @@ class Database:
         make_state_folder(path.parent)
         _make_file(path, kind)
         _check_header(path, kind)
-        with _translated(path, kind):
+        with _translated_reading(path, kind):
             connection = _connect(path, path.as_uri())
             try:
                 if _check(connection, path, kind) == 0:
@@ -83,7 +83,7 @@ class Database:
         if not path.is_file() or path.stat().st_size == 0 or _is_being_made(path, kind):
             return None
         _check_header(path, kind)
-        with _translated(path, kind):
+        with _translated_reading(path, kind):
             connection, version = _open_to_read(path, kind, _reading_modes(path))
         if version == 0:
             connection.close()
@@ -92,7 +92,7 @@ class Database:
 
     def check_pages(self) -> None:
         """Raise ``JournalError`` unless every page and every index of the file is sound."""
-        with _translated(self.path, self._kind):
+        with _translated_reading(self.path, self._kind):
             (answer,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if answer != "ok":
             raise self.damaged(str(answer))
@@ -111,12 +111,12 @@ class Database:
             self._connection.executemany(statement, rows)
 
     def read(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        with _translated(self.path, self._kind):
+        with _translated_reading(self.path, self._kind):
             return self._connection.execute(statement, values).fetchall()
 
     def iterate(self, statement: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows one after another, for results that may be long."""
-        with _translated(self.path, self._kind):
+        with _translated_reading(self.path, self._kind):
             # Through map, which has no close(): a cursor's would fail if the database was closed before.
             yield from map(tuple, self._connection.execute(statement, values))
 
@@ -328,5 +328,17 @@ def _translated(path: Path, kind: Kind) -> Iterator[None]:
         if any(word in text for word in ("I/O", "unable to open", "readonly")):
             raise ResourceError(f"{kind.title} cannot be read or written, path={path}: {text}") from error
         raise _damaged(path, kind, text) from error
-    except (sqlite3.DatabaseError, UnicodeDecodeError, TypeError) as error:
+    except sqlite3.ProgrammingError:
+        raise  # a statement or a value of ours is wrong: no file is to blame
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, kind, str(error)) from error
+
+
+@contextlib.contextmanager
+def _translated_reading(path: Path, kind: Kind) -> Iterator[None]:
+    """The same where what is read may have any shape."""
+    try:
+        with _translated(path, kind):
+            yield
+    except (UnicodeDecodeError, TypeError) as error:
         raise _damaged(path, kind, str(error)) from error

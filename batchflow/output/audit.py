@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from batchflow._core import Extent, crc32c
 from batchflow.model import FailureEntry
+from batchflow.output.checksums import blocks, checksum_text, file_checksum
 
-_BLOCK = 1 << 20
 _SHOWN = 120
 PROBLEMS_MAX = 20
 """Of one file; damage seldom comes alone."""
@@ -53,20 +54,14 @@ class Rows:
     """What lies behind is garbage that the next run cuts off."""
 
 
-def checksum_text(checksum: int) -> str:
-    return f"crc32c:{checksum:08x}"
-
-
 def check_rows(rows: Rows, extents: Iterable[Extent]) -> list[Problem]:
     """The file against its extents, which come by offset: they tile it, and each has its checksum."""
     if (odd := no_file(rows.path)) is not None:
         return [odd]
     try:
-        with rows.path.open("rb", buffering=_BLOCK) as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            found = list(_size_problems(rows, size))
-            problems = _extent_problems(rows, file, extents)
+        with rows.path.open("rb", buffering=0) as file:
+            found = list(_size_problems(rows, file.seek(0, os.SEEK_END)))
+            problems = _extent_problems(rows, file.fileno(), extents)
             with contextlib.suppress(StopIteration):
                 while len(found) < PROBLEMS_MAX:
                     found.append(next(problems))
@@ -96,8 +91,8 @@ def _size_problems(rows: Rows, size: int) -> Iterator[Problem]:
         yield Problem(rows.path, message, min(size, rows.size), f"{rows.size} bytes", f"{size} bytes")
 
 
-def _extent_problems(rows: Rows, file: BinaryIO, extents: Iterable[Extent]) -> Iterator[Problem]:
-    header = file.read(len(rows.header))
+def _extent_problems(rows: Rows, descriptor: int, extents: Iterable[Extent]) -> Iterator[Problem]:
+    header = b"".join(blocks(descriptor, 0, len(rows.header)))
     if header != rows.header:
         yield Problem(rows.path, "the header is another one", 0, repr(rows.header), repr(header))
     position, whole, tiles = len(rows.header), crc32c(header), True
@@ -106,8 +101,9 @@ def _extent_problems(rows: Rows, file: BinaryIO, extents: Iterable[Extent]) -> I
             tiles = False
             message = "bytes belong to no item" if extent.offset > position else "bytes belong to two items"
             yield Problem(rows.path, message, min(position, extent.offset), str(position), str(extent.offset))
-            file.seek(extent.offset)
-        checksum, whole = _read_checksum(file, extent.size, whole)
+        checksum = 0
+        for block in blocks(descriptor, extent.offset, extent.size):
+            checksum, whole = crc32c(block, checksum), crc32c(block, whole)
         if checksum != extent.checksum:
             what = f"the rows of items {extent.first_item} to {extent.first_item + extent.item_count - 1} are damaged"
             yield Problem(rows.path, what, extent.offset, checksum_text(extent.checksum), checksum_text(checksum))
@@ -123,10 +119,7 @@ def check_whole(rows: Rows) -> list[Problem]:
     if (odd := no_file(rows.path)) is not None:
         return [odd]
     try:
-        with rows.path.open("rb", buffering=0) as file:
-            size, checksum = 0, 0
-            while block := file.read(_BLOCK):
-                size, checksum = size + len(block), crc32c(block, checksum)
+        size, checksum = file_checksum(rows.path)
     except OSError as error:
         return [unreadable(rows.path, error)]
     found = list(_size_problems(rows, size))
@@ -135,17 +128,6 @@ def check_whole(rows: Rows) -> list[Problem]:
             Problem(rows.path, "the checksum is wrong", 0, checksum_text(rows.checksum), checksum_text(checksum))
         )
     return found
-
-
-def _read_checksum(file: BinaryIO, size: int, whole: int) -> tuple[int, int]:
-    """Of the next ``size`` bytes, and of everything so far."""
-    checksum = 0
-    while size:
-        block = file.read(min(size, _BLOCK))
-        if not block:
-            break
-        checksum, whole, size = crc32c(block, checksum), crc32c(block, whole), size - len(block)
-    return checksum, whole
 
 
 def check_failed_list(path: Path, failures: Iterable[FailureEntry]) -> list[Problem]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from batchflow._core import Extent, crc32c
 from batchflow.errors import JournalError
+from batchflow.output.checksums import blocks
 from batchflow.output.files import sync_folder, write_trouble
 from batchflow.output.segment import RESTART_HINT
 
@@ -36,7 +37,7 @@ def write_ordered(path: Path, header_size: int, extents: Iterable[Extent]) -> tu
             target.unlink()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         with path.open("rb", buffering=0) as source, os.fdopen(os.open(target, flags, 0o666), "wb", _BLOCK) as copy:
-            for block in _blocks(source.fileno(), path, header_size, extents):
+            for block in _checked(source.fileno(), path, header_size, extents):
                 copy.write(block)
                 size, checksum = size + len(block), crc32c(block, checksum)
             copy.flush()
@@ -47,16 +48,12 @@ def write_ordered(path: Path, header_size: int, extents: Iterable[Extent]) -> tu
     return size, checksum
 
 
-def _blocks(source: int, path: Path, header_size: int, extents: Iterable[Extent]) -> Iterator[bytes]:
+def _checked(source: int, path: Path, header_size: int, extents: Iterable[Extent]) -> Iterator[bytes]:
     yield os.pread(source, header_size, 0)
     for extent in extents:
-        checksum, position, left = 0, extent.offset, extent.size
-        while left:
-            block = os.pread(source, min(left, _BLOCK), position)
-            if not block:
-                break
-            checksum = crc32c(block, checksum)
-            position, left = position + len(block), left - len(block)
+        checksum, left = 0, extent.size
+        for block in blocks(source, extent.offset, extent.size, _BLOCK):
+            checksum, left = crc32c(block, checksum), left - len(block)
             yield block
         if left or checksum != extent.checksum:
             raise JournalError(

@@ -17,9 +17,9 @@ from pathlib import Path
 from batchflow._core import crc32c
 from batchflow.errors import JournalError
 from batchflow.failpoints import reach
+from batchflow.output.checksums import read_checksum
 from batchflow.output.files import explained, sync_folder, write_trouble
 
-_BLOCK = 4 << 20
 RESTART_HINT = "nothing was changed; put it back as it was, or run with --restart to begin the step anew"
 
 
@@ -81,13 +81,7 @@ class Segment:
     def read_checksum(self, start: int, size: int, seed: int = 0) -> int:
         """CRC-32C of ``size`` bytes from ``start``, of as many as there are."""
         with explained(self.path):
-            while size > 0:
-                block = os.pread(self._fd, min(size, _BLOCK), start)
-                if not block:
-                    break
-                seed = crc32c(block, seed)
-                start, size = start + len(block), size - len(block)
-        return seed
+            return read_checksum(self._fd, start, size, seed)
 
     def append(self, view: memoryview) -> None:
         """Write all of ``view`` behind what is there; after an error the file is as it was before."""

@@ -18,6 +18,7 @@ from batchflow.failpoints import reach
 from batchflow.journal.commits import Journal, State, Totals
 from batchflow.mini_batches import MiniBatches
 from batchflow.model import Receipt
+from batchflow.output.checksums import checksum_text
 from batchflow.output.failed import write_failures
 from batchflow.output.receipt import write_receipt
 from batchflow.output.segment import Segment
@@ -221,7 +222,7 @@ class Books:
             surplus=totals.surplus,
             output=job.output_name,
             output_size=0 if self._segment is None else state.committed_size,
-            output_checksum="" if self._segment is None else f"crc32c:{state.checksum:08x}",
+            output_checksum="" if self._segment is None else checksum_text(state.checksum),
             workers=workers,
             elapsed_s=elapsed_s,
             attempts=totals.attempts,

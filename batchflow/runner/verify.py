@@ -20,7 +20,8 @@ from batchflow.journal.commits import JOURNAL_NAME, Journal, State
 from batchflow.journal.lock import describe_live_holder
 from batchflow.journal.records import Records, Success
 from batchflow.model import Receipt
-from batchflow.output.audit import Problem, Rows, check_failed_list, check_rows, check_whole, checksum_text
+from batchflow.output.audit import Problem, Rows, check_failed_list, check_rows, check_whole
+from batchflow.output.checksums import checksum_text
 from batchflow.output.ordering import ordered_path
 from batchflow.output.receipt import read_receipt
 from batchflow.runner.freshness import states

@@ -56,7 +56,6 @@ def test_what_was_begun_comes_back_as_it_was(folder: Path) -> None:
         columns="a,\xe9\n",
         header_size=4,
         committed_size=4,
-        next_number=5,
         work_s=1.25,
         totals=Totals(surplus=3, attempts=4, worker_deaths=1),
     )

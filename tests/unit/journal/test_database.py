@@ -138,6 +138,18 @@ def test_an_error_of_the_block_takes_everything_back(path: Path) -> None:
     database.close()
 
 
+@pytest.mark.parametrize("value", [["a list"], {"an": "object"}, object()])
+def test_a_value_that_cannot_be_written_is_a_bug_and_no_damage(path: Path, value: object) -> None:
+    database = Database.open_for_writing(path, KIND)
+    for act in (database.execute, lambda statement, values: database.execute_many(statement, [values])):
+        with pytest.raises((sqlite3.ProgrammingError, sqlite3.InterfaceError)):  # by the version of Python
+            act("INSERT INTO things VALUES (?, ?)", ("one", value))
+    with pytest.raises(TypeError, match="not JSON serializable"), database.transaction():
+        database.execute("INSERT INTO things VALUES (?, ?)", ("one", pack(object())))
+    assert names(database) == []
+    database.close()
+
+
 def test_a_transaction_that_sqlite_has_taken_back_itself_is_no_second_error(path: Path) -> None:
     database = Database.open_for_writing(path, KIND)
     with pytest.raises(KeyError), database.transaction():

@@ -237,7 +237,7 @@ def test_what_cannot_be_taken_back_is_forgotten_all_the_same(
 def test_a_checksum_of_more_than_one_block_is_that_of_the_whole(
     segment: Segment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batchflow.output.segment._BLOCK", 3)
+    monkeypatch.setattr("batchflow.output.checksums._BLOCK", 3)
     append(segment, b"abcdefgh")
     assert segment.read_checksum(1, 7) == crc32c(b"bcdefgh")
     assert segment.read_checksum(1, 5) == crc32c(b"bcdef")
