@@ -14,10 +14,11 @@ from typing import Any
 from benchmarks import report, summary
 from benchmarks.models import ModelError
 from benchmarks.options import Options
+from benchmarks.peers import HEAVY, LIGHT
 from benchmarks.session import Session
 
 CASES = ("dispatch", "directory", "memory", "mnist", "startup", "gather", "latency", "commit", "listing", "growth")
-PEERS = ("loop", "static", "pool", "pool-unordered", "executor", "joblib", "batchflow")
+PEERS = (*LIGHT, *HEAVY, "batchflow")
 RUNS_MIN = 5
 HERE = Path(__file__).parent
 

@@ -6,6 +6,7 @@ So the model is the very file that ``batchflow run`` scores with, unless ``--mod
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,17 @@ from benchmarks.options import Options
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = ROOT / "workflows"
-GRAPH_SCRIPT = Path(__file__).parent / "entry" / "graph.py"
+ENTRY = Path(__file__).parent / "entry"
+GRAPH_SCRIPT = ENTRY / "graph.py"
+ONE_BY_ONE_SCRIPT = ENTRY / "one_by_one.py"
+TUNED_SCRIPT = ENTRY / "tuned.py"
+MATRICES = ("h1/kernel", "h1/bias", "h2/kernel", "h2/bias", "output/kernel")
+"""What the tutorials' graph is made of."""
+EXTRACT = """
+import sys, numpy, tensorflow
+checkpoint, path, *names = sys.argv[1:]
+numpy.savez(path, **{name: tensorflow.train.load_variable(checkpoint, name) for name in names})
+"""
 GRAPH_RIGHT_COUNT = 9_696
 """How many of the 10,000 test images the tutorials' graph names right."""
 OWN_RIGHT_SHARE = 0.95
@@ -53,6 +64,20 @@ def material(options: Options) -> Material:
     build = run_workflow("digits", "prepare", "train")
     folder, labels = repeat(build / "images", read_labels(build / "labels.csv"), options.data / "digits", DIGIT_COPIES)
     return _own("digits", build, folder, labels)
+
+
+def weights(options: Options) -> str | None:
+    """The matrices of the tutorials' graph as an ``.npz`` file; None where another model is scored.
+
+    Raises ``ModelError`` when TensorFlow cannot read the checkpoint; it has said why.
+    """
+    if options.model is None:
+        return None
+    path = draft_of(options.data / "weights") / "mnist-tf.npz"
+    command = [sys.executable, "-c", EXTRACT, str(options.model / "mnist-tf.model"), str(path), *MATRICES]
+    if subprocess.run(command, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}, check=False).returncode != 0:
+        raise ModelError(f"the matrices of the checkpoint could not be read, model={options.model}")
+    return str(path)
 
 
 def run_workflow(name: str, *arguments: str) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.peers import HEAVY
+
 
 @dataclass(frozen=True)
 class Options:
@@ -27,7 +29,10 @@ class Options:
     big: bool = False
 
     def chosen(self, peers: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of ``peers`` that were asked for; batchflow is always among them, for the ratios."""
+        """Those of ``peers`` that were asked for; batchflow is always among them, for the ratios.
+
+        A quick run leaves the heavy ones out unless they were named.
+        """
         if self.peers is None:
-            return peers
+            return tuple(peer for peer in peers if not (self.quick and peer in HEAVY))
         return tuple(peer for peer in peers if peer in self.peers or peer == "batchflow")

@@ -7,6 +7,7 @@ and made up for by another round, up to twice the number asked for.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -22,9 +23,9 @@ from batchflow.worker.capture import THREAD_VARIABLES
 from benchmarks import data
 from benchmarks.load import Observed, foreign_share, observe
 from benchmarks.options import Options
+from benchmarks.peers import ALONE, BUNDLING, CHUNKED, MODULES
 from benchmarks.values import Expectation, Run, Scenario, ScenarioResult, Task, Variant, VariantResult
 
-CHUNKED = ("pool", "pool-unordered", "executor", "joblib")
 ROUND_FACTOR_MAX = 2
 
 
@@ -84,7 +85,7 @@ class Session:
             complaint, correct = answer["complaint"], None
             if scenario.expectation is not None and not complaint:
                 complaint, correct = check(Path(task.output), scenario.expectation)
-        cpu_s = observed.cpu_s + answer["left_cpu_s"]
+        cpu_s = max(observed.cpu_s + answer["left_cpu_s"], answer["tree_cpu_s"])
         return Run(
             round_number=round_number,
             seconds=answer["seconds"] | {"command": observed.wall_s},
@@ -115,14 +116,15 @@ class Session:
             self._say(f"error: {error}")
             return [replace(single, missing=f"failed: {str(error).splitlines()[0]}")]
         best = min(tuned, key=lambda chunk: tuned[chunk])
-        results = [single, VariantResult(Variant(peer, int(best), f"{best} a message"), tuned=tuned)]
+        results = [] if peer in BUNDLING else [single]
+        results.append(VariantResult(Variant(peer, int(best), f"{best} a message"), tuned=tuned))
         if peer == "joblib":
             results.insert(1, VariantResult(Variant(peer, "auto", "auto")))
         return results
 
     def _probe(self, scenario: Scenario, variant: Variant) -> VariantResult:
-        """Missing is found out by importing in a process like the one that will run."""
-        module = {"batchflow": "batchflow._core", "joblib": "joblib"}.get(variant.peer)
+        """The variant, or that its tool is not installed."""
+        module = MODULES.get(variant.peer)
         if module is not None and not importable(module):
             return VariantResult(variant, missing=f"{module} is not installed")
         return VariantResult(variant)
@@ -141,13 +143,11 @@ class Session:
 
 
 def importable(module: str) -> bool:
-    import importlib
-
+    """Whether there is such a module; it is not executed, as the heavy ones take seconds."""
     try:
-        importlib.import_module(module)
-    except ImportError:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
         return False
-    return True
 
 
 def describe(run: Run, scenario: Scenario) -> str:
@@ -189,7 +189,7 @@ def make_task(scenario: Scenario, variant: Variant, scratch: Path, *, watched: b
 
 def ask(task: Task) -> tuple[Observed, dict[str, Any]]:
     """Run the peer process; threads are capped to CPUs ÷ workers, a lone loop may use them all."""
-    threads = max(1, available_cpus() // (1 if task.peer == "loop" else max(1, task.workers)))
+    threads = max(1, available_cpus() // (1 if task.peer in ALONE else max(1, task.workers)))
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "2"}
     command = [sys.executable, "-m", "benchmarks.peer", json.dumps(asdict(task))]
     observed = observe(command, environment, Path(task.output).parent, sample=task.watched)

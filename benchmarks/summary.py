@@ -20,7 +20,30 @@ from batchflow.cpus import available_cpus
 from benchmarks.figures import far_exponent, fit_cost, fit_line, pair_ratios, spread
 from benchmarks.values import Metric, Run, ScenarioResult, VariantResult
 
-DISTRIBUTIONS = ("batchflow", "cython", "joblib", "keras", "numpy", "pillow", "psutil", "scikit-learn", "tensorflow")
+DISTRIBUTIONS = (
+    "batchflow",
+    "cython",
+    "dask",
+    "distributed",
+    "duckdb",
+    "joblib",
+    "keras",
+    "mpire",
+    "numpy",
+    "opencv-python-headless",
+    "pandas",
+    "pillow",
+    "polars",
+    "psutil",
+    "pyarrow",
+    "pyspark",
+    "pyspng",
+    "ray",
+    "scikit-learn",
+    "snakemake",
+    "tensorflow",
+    "torch",
+)
 OURS = "batchflow"
 
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from benchmarks.peers import UNREAPED
 from benchmarks.peers.base import Peer, Setting
 from benchmarks.values import Task
 
@@ -36,11 +39,24 @@ class Outcome:
     """What was measured beside times: bytes, counts."""
     complaint: str = ""
     """Why the result was wrong, where the case itself checks it."""
+    tree_cpu_s: float = 0.0
+    """CPU time of the tree just before its processes ended, where nobody sums it up afterwards; else 0."""
 
 
 def own_cpu_s() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
+
+
+def tree_cpu_s() -> float:
+    """CPU time of this process, of all its living descendants, and of whatever these have reaped."""
+    total = 0.0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        try:
+            total += sum(process.cpu_times()[:4])  # user and system, its own and of the children it reaped
+        except psutil.Error:
+            continue
+    return total
 
 
 def list_names(folder: str) -> list[str]:
@@ -79,7 +95,7 @@ def partition(items: list[str], mini_batch_size: int) -> Iterator[list[str]]:
 def make_peer(task: Task) -> Peer:
     """Raises ``ModuleNotFoundError`` where the tool is not installed."""
     module = importlib.import_module(f"benchmarks.peers.{task.peer.replace('-', '_')}")
-    peer: Peer = module.Peer(Setting(task.script, task.arguments, task.workers, task.chunk))
+    peer: Peer = module.Peer(Setting(task.script, task.arguments, task.workers, task.chunk, task.output_format))
     return peer
 
 
@@ -110,13 +126,15 @@ def run_to_file(task: Task, list_items: Callable[[str], list[str]]) -> Outcome:
             write(text_of(rows))
     dispatched = time.perf_counter()
     cpu_s = own_cpu_s() - cpu_s
+    whole_cpu_s = tree_cpu_s() if task.peer in UNREAPED else 0.0
+    ready = max(listed, getattr(peer, "ready_s", 0.0))
     peer.close()
     end = time.perf_counter()
     seconds = {
-        "start": started - begin,
+        "start": started - begin + ready - listed,
         "list": listed - started,
-        "dispatch": dispatched - listed,
+        "dispatch": dispatched - ready,
         "finish": end - dispatched,
         "whole": end - begin,
     }
-    return Outcome(seconds, cpu_s)
+    return Outcome(seconds, cpu_s, tree_cpu_s=whole_cpu_s)

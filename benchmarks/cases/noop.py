@@ -9,7 +9,7 @@ from benchmarks import data
 from benchmarks.options import Options
 from benchmarks.values import Expectation, Metric, Scenario
 
-PEERS = ("loop", "pool", "pool-unordered", "executor", "joblib", "batchflow")
+PEERS = ("loop", "pool", "pool-unordered", "executor", "joblib", "mpire", "batchflow")
 CHUNKS = (8, 32, 128, 512, 1024)
 SCRIPT = Path(__file__).parents[1] / "entry" / "noop.py"
 

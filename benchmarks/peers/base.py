@@ -22,16 +22,22 @@ _run: Callable[[list[str]], list[str]]
 
 @dataclass(frozen=True)
 class Setting:
-    """What a peer is made for: the entry script with its arguments, how many workers, mini-batches a message."""
+    """What a peer is made for: the entry script with its arguments, how many workers, mini-batches a message, rows."""
 
     script: str
     arguments: tuple[str, ...]
     workers: int
     chunk: int | str | None
+    output_format: str = "text"
+    """``text``: rows are strings; ``jsonl``: they are objects."""
 
 
 class Peer(Protocol):
-    """One way to call ``run()`` on every mini-batch.  Used once: ``start``, ``results`` until it ends, ``close``."""
+    """One way to call ``run()`` on every mini-batch.  Used once: ``start``, ``results`` until it ends, ``close``.
+
+    A tool that starts its workers with the first task only has an attribute ``ready_s``: when, by ``perf_counter``,
+    the last of them had called ``init()``.
+    """
 
     def start(self) -> None:
         """Return when every worker is up and has called ``init()``."""
