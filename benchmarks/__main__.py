@@ -7,11 +7,12 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report, summary
+from benchmarks import pages, report, summary
 from benchmarks.models import ModelError
 from benchmarks.options import Options
 from benchmarks.peers import HEAVY, LIGHT
@@ -23,8 +24,15 @@ RUNS_MIN = 5
 HERE = Path(__file__).parent
 
 
-def parse(arguments: Sequence[str] | None) -> tuple[Options, Path | None]:
-    """The options, and the record to report again if one was named."""
+@dataclass(frozen=True)
+class Request:
+    """What is wanted instead of measuring: a record reported again, or the tables of the pages made anew."""
+
+    report: Path | None
+    readme: bool
+
+
+def parse(arguments: Sequence[str] | None) -> tuple[Options, Request]:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"{', '.join(CASES)}; without one: all")
     parser.add_argument("--peers", metavar="A,B", help=f"only these of {', '.join(PEERS)}; batchflow always runs")
@@ -40,6 +48,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Options, Path | None]:
     parser.add_argument("--data", type=Path, default=HERE.parent / "build" / "benchmarks", metavar="DIR")
     parser.add_argument("--foreign-limit", type=float, metavar="SHARE", help="of the machine (default 0.1, quick 1)")
     parser.add_argument("--report", type=Path, metavar="JSON", help="measure nothing, report this record again")
+    parser.add_argument("--readme", action="store_true", help="measure nothing, make the tables of the pages anew")
     chosen = parser.parse_args(arguments)
     for name, known in (("cases", CASES), ("peers", PEERS)):
         named = chosen.cases if name == "cases" else (chosen.peers or "").split(",") if chosen.peers else []
@@ -61,13 +70,17 @@ def parse(arguments: Sequence[str] | None) -> tuple[Options, Path | None]:
         foreign_limit=chosen.foreign_limit or (1.0 if chosen.quick else 0.1),
         big=chosen.big,
     )
-    return options, chosen.report
+    return options, Request(chosen.report, chosen.readme)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options, old_record = parse(arguments)
-    if old_record is not None:
-        write(json.loads(old_record.read_text()), options)
+    options, request = parse(arguments)
+    if request.report is not None:
+        write(json.loads(request.report.read_text()), options)
+        return 0
+    if request.readme:
+        changed = pages.update(options.out)
+        say(f"written: {', '.join(path.name for path in changed) or 'nothing, all is up to date'}")
         return 0
     try:
         importlib.import_module("batchflow._core")

@@ -33,10 +33,13 @@ def markdown(record: dict[str, Any]) -> str:
     for scenario in record["scenarios"]:
         lines += ["", *scenario_lines(scenario)]
     if record["fits"]:
-        lines += ["", "## dispatch: cost = a · items + b · mini-batches", ""]
-        lines += ["| | a, µs per item | b, µs per mini-batch |", "|---|---:|---:|"]
-        lines += [f"| {fit['name']} | {fit['a_us']:.3f} | {fit['b_us']:.2f} |" for fit in record["fits"]]
+        lines += ["", "## dispatch: cost = a · items + b · mini-batches", "", *fit_lines(record["fits"])]
     return "\n".join(lines) + "\n"
+
+
+def fit_lines(fits: Sequence[dict[str, Any]]) -> list[str]:
+    lines = ["| | a, µs per item | b, µs per mini-batch |", "|---|---:|---:|"]
+    return lines + [f"| {fit['name']} | {fit['a_us']:.3f} | {fit['b_us']:.2f} |" for fit in fits]
 
 
 def scenario_lines(scenario: dict[str, Any]) -> list[str]:
