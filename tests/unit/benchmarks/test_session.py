@@ -21,6 +21,7 @@ def an_answer(seconds=1.0, *, complaint="", figures=None):
         "figures": figures or {},
         "complaint": complaint,
         "left_cpu_s": 0.0,
+        "tree_cpu_s": 0.0,
     }
 
 
