@@ -63,7 +63,15 @@ class StepFailedError(BatchflowError):
 
 
 class RunAbortedError(StepFailedError):
-    """A threshold was passed or the workers kept dying: read the summary."""
+    """A threshold was passed or the workers kept dying: read the summary.
+
+    ``tolerated_with`` is the setting that would tolerate what failed, ``error_threshold = 2 or more``; empty where
+    none does; None if it was no threshold.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, tolerated_with: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.tolerated_with = tolerated_with
 
 
 class WorkerDiedError(BatchflowError):

@@ -163,6 +163,8 @@ class StepProgress:
     elapsed_s: float
     note: str = ""
     """What it waits for, in words, when no item is done yet: ``starting workers``."""
+    kept: int = 0
+    """Of ``done`` and ``failed``, those of earlier runs."""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,14 @@ class Arguments:
     """Set when help was asked for: the text to show."""
 
 
+@dataclass(frozen=True)
+class Commands:
+    """What can be typed next: ``run`` does what is left to do, ``retry`` tries again what failed."""
+
+    run: str
+    retry: str
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse that raises ``UsageError`` instead of printing and exiting."""
 
@@ -102,9 +110,12 @@ def parse(argv: Sequence[str]) -> Arguments:
     return _arguments(verb, options, argv[split + 1 :])
 
 
-def retry_words(arguments: Arguments) -> list[str]:
-    """The command line that tries again what failed in a run that was started with ``arguments``."""
-    words = ["retry", *([str(arguments.file)] if arguments.file is not None else [])]
+def next_words(verb: str, arguments: Arguments) -> list[str]:
+    """The command line that goes on, with ``verb``, after a run that was started with ``arguments``.
+
+    Never what forces or restarts a step: that would drop what has been kept since.
+    """
+    words = [verb, *([str(arguments.file)] if arguments.file is not None else [])]
     words += [word for one in arguments.overrides for word in ("--set", one)]
     words += ["--params", str(arguments.params_file)] if arguments.params_file is not None else []
     words += ["--cores", str(arguments.cores)] if arguments.cores is not None else []

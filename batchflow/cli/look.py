@@ -91,7 +91,7 @@ def dag(arguments: Arguments, backend: Backend) -> int:
     return 0
 
 
-def status(arguments: Arguments, backend: Backend) -> int:
+def status(arguments: Arguments, backend: Backend, run_command: str) -> int:
     workflow = load(arguments, backend)
     records = backend.status(workflow)
     if arguments.json:
@@ -109,19 +109,28 @@ def status(arguments: Arguments, backend: Backend) -> int:
     for name, record in records.items():
         table.add_row(*(cell(one) for one in status_row(name, record, Path.cwd(), time.time())))
     write_drawing(rendered(table))
-    write_data("\n".join(status_notes(records)))
+    write_data("\n".join(status_notes(records, run_command)))
     return 0
 
 
-def status_notes(records: Mapping[str, StepRecord]) -> list[str]:
-    """For each step about which there is more to say: how it ended, what is kept, why it would run again."""
+def status_notes(records: Mapping[str, StepRecord], run_command: str) -> list[str]:
+    """For each step about which there is more to say: how it ended, what is kept, why it would run again.
+
+    Then what continues, if something was interrupted and nothing is in its way.
+    """
     lines = []
     for name, record in records.items():
         kept = record.note or ("" if record.committed is None else record.committed.describe())
         first, *more = kept.split("\n")
-        told = [one_line(one) for one in (record.error or record.hint, first) if one]
+        ended = record.error or record.hint
+        if first and record.status == "interrupted" and ended and ended.startswith("stopped with "):
+            ended = None  # what is kept says as much
+        told = [one_line(one) for one in (ended, first) if one]
         lines += [f"{safe_text(name)}: {'; '.join(told)}"] if told else []
         lines += [f"  {safe_text(one)}" for one in more]
+    interrupted = [one for one in records.values() if one.status == "interrupted"]
+    if interrupted and not any(one.is_refused for one in records.values()):
+        lines.append(f"to continue: {run_command}")
     return lines
 
 
@@ -132,7 +141,7 @@ def status_row(name: str, record: StepRecord, folder: Path, now: float) -> tuple
     if receipt is not None:
         items = (f"{receipt.items_in:,}", f"{receipt.failed:,}", f"{receipt.rows_out:,}")
     elif committed is not None:
-        items = (f"{committed.done:,}/{committed.item_count:,}", f"{committed.failed:,}", "")
+        items = (f"{committed.done:,}/{committed.item_count:,}", f"{committed.failed:,}", f"{committed.rows:,}")
     written = [path.stat().st_mtime for path in record.outputs.values() if path.exists()]
     age = duration(now - max(written)) if written else ""
     outputs = ", ".join(short_path(path, folder) for path in record.outputs.values())

@@ -58,26 +58,27 @@ def _help() -> int:
 
 
 def _main(words: list[str], backend: Backend | None) -> int:
-    from batchflow.cli.arguments import parse
+    from batchflow.cli.arguments import next_words, parse
 
-    continues: str | None = None
+    continues: Sequence[str] | None = None
     try:
         arguments = parse(words)
         if arguments.help is not None:
             write_data(arguments.help)
             return 0
         if arguments.verb in ("run", "retry") and not arguments.dry_run:
-            continues = typed_command(words)
-        return _verb(arguments, backend, typed_command(words))
+            continues = next_words(arguments.verb, arguments)
+        return _verb(arguments, backend)
     except Exception as error:
         return _failed(error, words, continues)
 
 
-def _failed(problem: Exception, words: list[str], continues: str | None) -> int:
-    """Say what is wrong; returns the exit code."""
+def _failed(problem: Exception, words: list[str], continues: Sequence[str] | None) -> int:
+    """Say what is wrong, and with which words it goes on; returns the exit code."""
     from batchflow.cli.messages import answer_lines, bug_lines, error_lines
     from batchflow.errors import BatchflowError, ChangedStepError, ResourceError
 
+    command = None if continues is None else typed_command(continues)
     if isinstance(problem, (OSError, MemoryError)):
         number = errno.ENOMEM if isinstance(problem, MemoryError) else problem.errno
         if number in _MACHINE_ERRNOS:
@@ -89,9 +90,9 @@ def _failed(problem: Exception, words: list[str], continues: str | None) -> int:
     elif isinstance(problem, BatchflowError):
         code = problem.exit_code
         # Nothing continues after a mistake in the command line or the file: it has to be corrected first.
-        lines = error_lines(problem, continues if code not in (2, 3, 6) else None)
+        lines = error_lines(problem, command if code not in (2, 3, 6) else None)
     else:
-        code, lines = 5, bug_lines(problem, continues)
+        code, lines = 5, bug_lines(problem, command)
     screen = standard_error()
     for line in lines:
         screen.line(line)
@@ -110,8 +111,9 @@ def _write_error(problem: Exception, code: int) -> None:
         write_json(error_json(problem, code))
 
 
-def _verb(arguments: Arguments, backend: Backend | None, command: str) -> int:
+def _verb(arguments: Arguments, backend: Backend | None) -> int:
     from batchflow.cli import look
+    from batchflow.cli.arguments import Commands, next_words
     from batchflow.cli.backend import Rooms
     from batchflow.cli.signals import prepare_signals
 
@@ -119,22 +121,23 @@ def _verb(arguments: Arguments, backend: Backend | None, command: str) -> int:
     rooms = Rooms() if backend is None else backend
     if backend is None and arguments.verb in ("run", "retry", "plan", "status", "verify"):
         _require_core()
+    commands = Commands(*(typed_command(next_words(verb, arguments)) for verb in ("run", "retry")))
     if arguments.verb in ("run", "retry", "plan"):
         from batchflow.cli import run
-        from batchflow.cli.arguments import retry_words
 
         if arguments.dry_run:
-            return run.plan(arguments, rooms)
-        return run.run(arguments, rooms, command, typed_command(retry_words(arguments)))
+            return run.plan(arguments, rooms, commands.run)
+        return run.run(arguments, rooms, commands)
     if arguments.verb == "verify":
         from batchflow.cli.verify import verify
 
-        return verify(arguments, rooms)
+        return verify(arguments, rooms, commands.run)
+    if arguments.verb == "status":
+        return look.status(arguments, rooms, commands.run)
     verbs = {
         "check": look.check,
         "list": look.list_steps,
         "dag": look.dag,
-        "status": look.status,
         "schema": look.schema,
         "init": look.init,
     }

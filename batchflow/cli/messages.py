@@ -92,8 +92,12 @@ class EndContext:
     failed_items: Mapping[str, FailedItems] | None = None
     retry_command: str = ""
     """What tries the failed items again."""
+    run_command: str = ""
+    """What brings everything up to date, be ``command`` a retry or not."""
     logs: Mapping[str, Path] = field(default_factory=dict)
     """Where the log of each step lies: a file or a folder."""
+    stale: Sequence[str] = ()
+    """The steps that are not up to date although a retry had nothing to do."""
 
 
 def end_lines(record: RunRecord, context: EndContext) -> list[str]:
@@ -107,7 +111,7 @@ def end_lines(record: RunRecord, context: EndContext) -> list[str]:
 
 def _success_lines(record: RunRecord, context: EndContext) -> list[str]:
     if not record.steps:
-        return [f"nothing to retry: no failed or missing items ({duration(record.elapsed_s)})"]
+        return nothing_to_retry(context.stale, context.run_command, record.elapsed_s)
     done = _with_status(record, "done")
     up_to_date = _with_status(record, "up_to_date")
     if not done:
@@ -131,6 +135,16 @@ def _success_lines(record: RunRecord, context: EndContext) -> list[str]:
     ]
 
 
+def nothing_to_retry(stale: Sequence[str], run_command: str, elapsed_s: float | None = None) -> list[str]:
+    """What a retry without anything to do says; steps that are ``stale`` are not for it but for a run."""
+    took = "" if elapsed_s is None else f" ({duration(elapsed_s)})"
+    lines = [f"nothing to retry: no failed or missing items{took}"]
+    if stale:
+        names = ", ".join(safe_text(name) for name in stale)
+        lines.append(f"{names} {'is' if len(stale) == 1 else 'are'} not up to date: {run_command}")
+    return lines
+
+
 def _interrupted_lines(record: RunRecord, context: EndContext) -> list[str]:
     label = signal_label(record.exit_code - 128)
     return [
@@ -150,16 +164,31 @@ def _failure_lines(record: RunRecord, context: EndContext) -> list[str]:
     for step in failed:
         lines.append(f"error: step {safe_text(step.step)} failed after {duration(step.elapsed_s)}")
         lines += _indented(step.error or "no reason was recorded")
-        if step.hint:
+        if step.hint and step.tolerated_with is None:
             lines.append(f"hint: {safe_text(step.hint)}")
     if record.exit_code == InternalError.exit_code:
         lines.append(_BUG_HINT)
     lines += _kept_lines(record)
     if record.exit_code == RefusedError.exit_code:
         return lines  # the same command would be refused again
-    if any(step.committed is not None and step.committed.failed for step in failed):
+    too_many = [step for step in failed if step.tolerated_with is not None]
+    for step in too_many:
+        lines += threshold_lines(step, context)
+    if len(too_many) == len(failed):
+        return lines  # as it stands the same command would fail again
+    if any(step.committed is not None and step.committed.failed for step in failed if step not in too_many):
         lines.append(f"to try the failed items again: {context.retry_command}")
     return [*lines, f"to continue: {context.command}"]
+
+
+def threshold_lines(step: StepRecord, context: EndContext) -> list[str]:
+    """The ways on from a step of which more failed than is tolerated."""
+    lines = [f"if the cause is fixed: {context.retry_command}"]
+    if step.tolerated_with:
+        lines.append(
+            f"to tolerate them: {step.tolerated_with} in step {safe_text(step.step)}, then {context.run_command}"
+        )
+    return lines
 
 
 def _kept_lines(record: RunRecord) -> list[str]:
@@ -251,7 +280,10 @@ def error_lines(error: BatchflowError, command: str | None = None) -> list[str]:
 
 def answer_lines(keep: str, drop: str) -> list[str]:
     """The two commands that answer a refusal because an interrupted step has changed."""
-    return [f"to keep what is done: {keep}", f"to drop it and begin the step anew: {drop}"]
+    return [
+        f"to keep what is done (the output will hold rows of both versions): {keep}",
+        f"to drop it and begin the step anew: {drop}",
+    ]
 
 
 def bug_lines(error: BaseException, command: str | None = None) -> list[str]:

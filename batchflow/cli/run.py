@@ -6,16 +6,16 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchflow.cli.arguments import Arguments
+from batchflow.cli.arguments import Arguments, Commands
 from batchflow.cli.backend import Backend
 from batchflow.cli.courier import Courier, Receiver
 from batchflow.cli.events import EventFile
 from batchflow.cli.look import load
-from batchflow.cli.messages import EndContext, FailedItems, end_lines
+from batchflow.cli.messages import EndContext, FailedItems, end_lines, nothing_to_retry
 from batchflow.cli.plans import plan_json, plan_lines, record_json
 from batchflow.cli.progress import PlainDisplay
 from batchflow.cli.signals import StopOnSignals
@@ -23,7 +23,7 @@ from batchflow.cli.streams import QuietStream, standard_error, write_data, write
 from batchflow.cli.text import one_line
 from batchflow.clock import SystemClock
 from batchflow.control import StopRequest
-from batchflow.errors import UsageError
+from batchflow.errors import BatchflowError, UsageError
 from batchflow.model import Event
 from batchflow.text import count
 
@@ -36,23 +36,21 @@ _FIRST_FAILED_ITEMS = 3
 _EVENTS_CLOSE_TIMEOUT_S = 5.0
 
 
-def plan(arguments: Arguments, backend: Backend) -> int:
+def plan(arguments: Arguments, backend: Backend, run_command: str) -> int:
     workflow = load(arguments, backend)
     the_plan = backend.plan(workflow, _options(arguments, workflow))
     if arguments.json:
         write_json(plan_json(the_plan, workflow))
     elif not the_plan.steps:
-        write_data("nothing to retry: no failed or missing items")
+        stale = _stale(backend, workflow, _options(arguments, workflow))
+        write_data("\n".join(nothing_to_retry(stale, run_command)))
     else:
         write_data("\n".join(plan_lines(the_plan, Path.cwd(), workflow if arguments.verbosity > 0 else None)))
     return 0
 
 
-def run(arguments: Arguments, backend: Backend, command: str, retry_command: str) -> int:
-    """Run the workflow; returns the exit code.
-
-    ``command`` is the command line as typed, ``retry_command`` the one that tries again what failed in it.
-    """
+def run(arguments: Arguments, backend: Backend, commands: Commands) -> int:
+    """Run the workflow; returns the exit code."""
     workflow = load(arguments, backend)
     options = _options(arguments, workflow)
     screen = standard_error()
@@ -64,7 +62,16 @@ def run(arguments: Arguments, backend: Backend, command: str, retry_command: str
                 f"note: a display stopped working: {type(courier.error).__name__}: {one_line(str(courier.error))}"
             )
     failed_items = _failed_items(workflow, record)
-    context = EndContext(command, Path.cwd(), arguments.verbosity, failed_items, retry_command, _logs(workflow, record))
+    context = EndContext(
+        commands.retry if arguments.retry else commands.run,
+        Path.cwd(),
+        arguments.verbosity,
+        failed_items,
+        retry_command=commands.retry,
+        run_command=commands.run,
+        logs=_logs(workflow, record),
+        stale=() if record.steps or not arguments.retry else _stale(backend, workflow, options),
+    )
     for line in end_lines(record, context):
         screen.line(line)
     if arguments.json:
@@ -138,6 +145,13 @@ def _options(arguments: Arguments, workflow: Workflow) -> RunOptions:
         accept_changes=arguments.accept_changes,
         restart=arguments.restart,
     )
+
+
+def _stale(backend: Backend, workflow: Workflow, options: RunOptions) -> tuple[str, ...]:
+    """The steps that a run, which is no retry, would bring up to date."""
+    with contextlib.suppress(BatchflowError):  # what is in its way is said by the run itself
+        return tuple(one.step for one in backend.plan(workflow, replace(options, retry=False)).stale)
+    return ()
 
 
 def _logs(workflow: Workflow, record: RunRecord) -> Mapping[str, Path]:

@@ -20,7 +20,7 @@ from batchflow.control import StopLevel, StopRequest
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_S = 10.0
-"""After SIGTERM or SIGHUP nobody sends a second signal: stop now when draining took so long."""
+"""What is in flight is given so long.  After SIGTERM or SIGHUP nobody sends a second signal: then stop now."""
 HARD_EXIT_AFTER_S = 10.0
 """A signal that comes so long after "stop now" ends the process at once."""
 
@@ -77,7 +77,9 @@ class StopOnSignals:
                 self._drain_deadline = self._clock.monotonic() + GRACE_S
             again = "Ctrl-C again" if number == signal.SIGINT else "a second signal"
             self._stop.request(StopLevel.DRAIN, number)
-            self._say(f"stopping after {label}: finishing what is in flight; {again} stops now")
+            self._say(
+                f"stopping after {label}: finishing what is in flight (at most {GRACE_S:.0f} s); {again} stops now"
+            )
         elif self._stop.level < StopLevel.NOW:
             self._stop_now(number, f"stopping now after a second signal ({label})")
         elif self._now_since is not None and self._clock.monotonic() - self._now_since > HARD_EXIT_AFTER_S:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,25 +14,40 @@ from batchflow.cli.look import load
 from batchflow.cli.plans import JSON_VERSION, committed_json
 from batchflow.cli.streams import write_data, write_json
 from batchflow.cli.text import short_path, size
-from batchflow.errors import RefusedError
+from batchflow.errors import BatchflowError, RefusedError
 from batchflow.text import count, safe_text
 
 if TYPE_CHECKING:
     from batchflow.output.audit import Problem
     from batchflow.runner.verify import StepReport
+    from batchflow.workflow.values import Workflow
 
 
-def verify(arguments: Arguments, backend: Backend) -> int:
+_AS_WRITTEN = "everything is as it was written"
+_SEEN = frozenset({"output_missing", "output_changed"})
+"""Why a run makes an output again that is not as it was written."""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How what is damaged is made again: the steps ``made_again`` by ``run_command``, others by force."""
+
+    run_command: str = "batchflow run"
+    made_again: Collection[str] = ()
+
+
+def verify(arguments: Arguments, backend: Backend, run_command: str) -> int:
     workflow = load(arguments, backend)
     reports = backend.verify(workflow, arguments.targets)
     if arguments.json:
         write_json(verify_json(workflow.path, reports))
     else:
-        write_data("\n".join(verify_lines(reports, Path.cwd())))
+        ways = Ways(run_command, _made_again(backend, workflow, arguments.targets, reports))
+        write_data("\n".join(verify_lines(reports, Path.cwd(), ways)))
     return RefusedError.exit_code if any(one.problems for one in reports.values()) else 0
 
 
-def verify_lines(reports: Mapping[str, StepReport], folder: Path) -> list[str]:
+def verify_lines(reports: Mapping[str, StepReport], folder: Path, ways: Ways) -> list[str]:
     """What was checked of each step, with its problems; the last line says what it comes to."""
     lines: list[str] = []
     for name, report in reports.items():
@@ -38,13 +55,31 @@ def verify_lines(reports: Mapping[str, StepReport], folder: Path) -> list[str]:
         lines += [f"  {safe_text(one.describe(short_path(one.path, folder)))}" for one in report.problems]
     total = sum(len(one.problems) for one in reports.values())
     if not total:
-        return [*lines, "everything is as it was written"]
-    first = next(name for name, one in reports.items() if one.problems)
-    return [
-        *lines,
-        f"{count(total, 'problem')} found, nothing was changed; to make a step anew: "
-        f"batchflow run {safe_text(first)} -f --restart",
-    ]
+        nothing = all(one.status == "nothing" for one in reports.values())
+        return [*lines, "nothing was verified: no step has succeeded yet" if nothing else _AS_WRITTEN]
+    lines.append(f"{count(total, 'problem')} found, nothing was changed")
+    for name in (name for name, one in reports.items() if one.problems):
+        if name in ways.made_again:
+            lines.append(f"{ways.run_command} makes {safe_text(name)} again")
+        else:
+            lines.append(f"to make {safe_text(name)} anew: batchflow run {safe_text(name)} -f --restart")
+    return lines
+
+
+def _made_again(
+    backend: Backend, workflow: Workflow, targets: tuple[str, ...], reports: Mapping[str, StepReport]
+) -> frozenset[str]:
+    """The steps with problems that a run of the ``targets`` would make again, because it sees them too."""
+    names = {name for name, one in reports.items() if one.problems and one.status == "succeeded"}
+    if not names:
+        return frozenset()
+    with contextlib.suppress(BatchflowError):  # then nothing is known about what a run does
+        from batchflow.runner.values import RunOptions
+
+        plan = backend.plan(workflow, RunOptions(targets=targets))
+        seen = {one.step for one in plan.stale if _SEEN.intersection(reason.kind for reason in one.reasons)}
+        return frozenset(names & seen) if not any(one.is_refused for one in plan.steps) else frozenset()
+    return frozenset()
 
 
 def _summary(report: StepReport) -> str:

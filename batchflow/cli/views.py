@@ -40,7 +40,7 @@ class StepView:
         self.workers, self.note = event.workers, event.note
         self._updated_at = now
         self._learn_pace(event)
-        self._samples.append((event.elapsed_s, event.done + event.failed))
+        self._samples.append((event.elapsed_s, _of_this_run(event)))
         # One sample older than the window stays, so that the window is always covered.
         while len(self._samples) > 2 and event.elapsed_s - self._samples[1][0] >= _RATE_WINDOW_S:
             self._samples.popleft()
@@ -59,7 +59,7 @@ class StepView:
 
     def _learn_pace(self, event: StepProgress) -> None:
         """Count items and seconds, the older ones less, so that a mini-batch more or less does not move the ETA."""
-        finished_count = event.done + event.failed
+        finished_count = _of_this_run(event)
         if not self._samples or (not finished_count and event.note):
             # The time until the workers are ready says nothing about how fast they will be.
             self._samples.clear()
@@ -113,6 +113,11 @@ class StepView:
         if self.note:
             facts["note"] = safe_text(self.note)
         return facts
+
+
+def _of_this_run(event: StepProgress) -> int:
+    """What is finished and was not kept of an earlier run, which took no time now."""
+    return event.done + event.failed - event.kept
 
 
 def _rough(seconds: float) -> str:

@@ -20,7 +20,7 @@ from batchflow.model import FailureEntry
 from batchflow.output.checksums import blocks, checksum_text, file_checksum
 
 _SHOWN = 120
-PROBLEMS_MAX = 20
+PROBLEMS_MAX = 5
 """Of one file; damage seldom comes alone."""
 
 
@@ -65,6 +65,8 @@ def check_rows(rows: Rows, extents: Iterable[Extent]) -> list[Problem]:
             with contextlib.suppress(StopIteration):
                 while len(found) < PROBLEMS_MAX:
                     found.append(next(problems))
+                next(problems)
+                found.append(Problem(rows.path, "more is wrong with it, which is not listed"))
             return found
     except OSError as error:
         return [unreadable(rows.path, error)]
@@ -95,23 +97,57 @@ def _extent_problems(rows: Rows, descriptor: int, extents: Iterable[Extent]) -> 
     header = b"".join(blocks(descriptor, 0, len(rows.header)))
     if header != rows.header:
         yield Problem(rows.path, "the header is another one", 0, repr(rows.header), repr(header))
-    position, whole, tiles = len(rows.header), crc32c(header), True
+    position, whole, explained, damage = len(rows.header), crc32c(header), header != rows.header, _Damage(rows)
     for extent in extents:
         if extent.offset != position:
-            tiles = False
+            yield from damage.end()
+            explained = True
             message = "bytes belong to no item" if extent.offset > position else "bytes belong to two items"
             yield Problem(rows.path, message, min(position, extent.offset), str(position), str(extent.offset))
         checksum = 0
         for block in blocks(descriptor, extent.offset, extent.size):
             checksum, whole = crc32c(block, checksum), crc32c(block, whole)
         if checksum != extent.checksum:
-            what = f"the rows of items {extent.first_item} to {extent.first_item + extent.item_count - 1} are damaged"
-            yield Problem(rows.path, what, extent.offset, checksum_text(extent.checksum), checksum_text(checksum))
+            explained = True
+            damage.add(extent, checksum)
+        else:
+            yield from damage.end()
         position = extent.offset + extent.size
+    yield from damage.end(is_last=True)
     if position != rows.size:
         yield Problem(rows.path, "the items end elsewhere", position, str(rows.size), str(position))
-    elif tiles and whole != rows.checksum:
+    elif not explained and whole != rows.checksum:
         yield Problem(rows.path, "the checksum is wrong", 0, checksum_text(rows.checksum), checksum_text(whole))
+
+
+class _Damage:
+    """Damaged extents that lie side by side are one problem: most often a row that became longer or shorter."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._first: Extent | None = None
+        self._last: Extent | None = None
+        self._found = 0
+
+    def add(self, extent: Extent, found: int) -> None:
+        if self._first is None:
+            self._first, self._found = extent, found
+        self._last = extent
+
+    def end(self, *, is_last: bool = False) -> Iterator[Problem]:
+        """What was added since the last time; ``is_last``: up to the end of the rows."""
+        first, last = self._first, self._last
+        self._first = self._last = None
+        if first is None or last is None:
+            return
+        items = f"items {first.first_item} to {first.first_item + first.item_count - 1}"
+        if first is last:
+            message = f"the rows of {items} are damaged"
+        elif is_last:
+            message = f"it differs from there on, {items} are the first"
+        else:
+            message = f"it differs from there to byte {last.offset + last.size}, {items} are the first"
+        yield Problem(self._rows.path, message, first.offset, checksum_text(first.checksum), checksum_text(self._found))
 
 
 def check_whole(rows: Rows) -> list[Problem]:

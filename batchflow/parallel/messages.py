@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from batchflow._core import Listing
 from batchflow.mini_batches import MiniBatches
 from batchflow.parallel.outcomes import Outcomes
+from batchflow.plan import Plan
 from batchflow.pool.events import LoadedLate, WorkerDied
 from batchflow.pool.slot import Slot
 from batchflow.text import count, mebibytes
@@ -39,6 +41,24 @@ def aborted(reason: str, outcomes: Outcomes, mini_batches: MiniBatches, listing:
             lines.append("is `return` missing in run()?")
     lines.append(f"all failed items: {failed_path}")
     return "\n".join(lines)
+
+
+def tolerated_with(reason: str, plan: Plan) -> str:
+    """The setting, of the one that was passed, which would tolerate all that has failed so far; empty if none does."""
+    setting = reason.partition(":")[0]
+    percent = math.ceil(100 * plan.failed_mini_batch_count / max(1, plan.mini_batch_count))
+    needed = {
+        "error_threshold": plan.failed_item_count,
+        "mini_batch_error_threshold": plan.failed_mini_batch_count,
+        "allowed_failed_percent": percent,
+    }
+    is_all = plan.failed_item_count == plan.item_count
+    return "" if is_all or setting not in needed else f"{setting} = {needed[setting]} or more"
+
+
+def ways_on(tolerated_with: str) -> str:
+    cure = "fix the cause, then `batchflow retry`"
+    return f"{cure}; or tolerate them: {tolerated_with}, then `batchflow run`" if tolerated_with else cure
 
 
 def _cause(error_type: str, message: str, traceback: str) -> str:

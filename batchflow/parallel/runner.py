@@ -31,7 +31,7 @@ from batchflow.parallel.pieces import Pieces
 from batchflow.parallel.setup import plan_policy, pool_limits, worker_spec
 from batchflow.parallel.supervision import Supervisor
 from batchflow.parallel.values import ParallelJob
-from batchflow.plan import Plan
+from batchflow.plan import Before, Plan
 from batchflow.pool.events import WorkerDied
 from batchflow.pool.logs import WorkerLog
 from batchflow.pool.pool import WorkerPool
@@ -79,6 +79,8 @@ class _ParallelRun:
         self._logs: list[WorkerLog] = []
         self._pool: WorkerPool | None = None
         self._books: Books | None = None
+        self._kept = 0
+        """Items that earlier runs have decided."""
 
     # The story
 
@@ -91,13 +93,16 @@ class _ParallelRun:
         pool = self._pool = self._make_pool(books.number_size)
         if not books.is_covered:
             pool.start()  # it imports the script while we list
-        self._tell(0, 0, None, note="listing files")
+        before = books.before if job.resumes else Before()
+        kept = before.succeeded_items, before.failed_items
+        self._kept = sum(kept)
+        self._tell(*kept, None, note="listing files")
         listing = self._listing = job.listing or list_files(job.patterns)
         self._phase("list")
         skipped = messages.skipped(listing.skipped_hidden, listing.skipped_special)
         if skipped:
             self._notice(skipped)
-        self._tell(0, 0, listing.item_count, note="starting workers")
+        self._tell(*kept, listing.item_count, note="starting workers")
         if not job.resumes:
             books.begin(listing.item_count)
         work = books.work(listing.item_count)
@@ -199,6 +204,8 @@ class _ParallelRun:
 
     def _abort(self, pool: WorkerPool, reason: str) -> NoReturn:
         self._drain(pool)
+        reason = self._plan.passed_threshold() or reason  # more may have failed meanwhile
+        tolerated_with = messages.tolerated_with(reason, self._plan)
         raise RunAbortedError(
             messages.aborted(
                 reason,
@@ -207,7 +214,8 @@ class _ParallelRun:
                 self._listing,
                 self._job.state_folder / "failed.jsonl",
             ),
-            hint="raise the threshold and run the same command again, or fix the cause and run `batchflow retry`",
+            hint=messages.ways_on(tolerated_with),
+            tolerated_with=tolerated_with,
         )
 
     # The end
@@ -300,7 +308,7 @@ class _ParallelRun:
         self._told_s = self._clock.monotonic()
         workers = 0 if self._pool is None else sum(slot.ready and slot.asked_for for slot in self._pool.slots)
         elapsed_s = self._told_s - self._started_s
-        self._on_event(StepProgress(self._job.step, done, failed, total, workers, elapsed_s, note))
+        self._on_event(StepProgress(self._job.step, done, failed, total, workers, elapsed_s, note, self._kept))
 
     def _notice(self, message: str) -> None:
         self._on_event(Notice(message, self._job.step))

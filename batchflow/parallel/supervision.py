@@ -175,7 +175,7 @@ class Supervisor:
             self._notice(f"{messages.death(death)}; going on with {count(self._left - 1, 'worker')}")
         elif self.worker_deaths <= DEATHS_TOLD_MAX:
             is_last = self.worker_deaths == DEATHS_TOLD_MAX
-            more = "; deaths after this one are counted in the receipt" if is_last else ""
+            more = "; further deaths are not shown" if is_last else ""
             self._notice(f"{messages.death(death)}, another takes its place{more}")
 
     def _take_refusal(self, refusal: ForkFailed) -> None:

@@ -18,8 +18,10 @@ from batchflow.journal.records import RECORDS_NAME, Attempt, Digest, Records, Su
 from batchflow.runner.code import CodeReader
 from batchflow.runner.freshness import compare, compare_outputs, judge
 from batchflow.runner.prospects import Pasts, Prospect, cannot_retry, for_one_step, prospect, retry_reason, waiting
+from batchflow.runner.resume import Past
 from batchflow.runner.signature import Observer, input_is_missing, sign
 from batchflow.runner.values import Reason, RunOptions, StepPlan, WorkflowPlan
+from batchflow.text import count
 from batchflow.workflow import step_order
 from batchflow.workflow.diagnostics import Problems
 from batchflow.workflow.values import Step, Workflow
@@ -132,7 +134,7 @@ class Planner:
             options = for_one_step(self._options, plan.reasons)
             found = prospect(step, self._workflow, past, self._sign(step, [], frozenset()), options, plan.reasons)
         if found.refusal is None:
-            return replace(plan, note=found.note)
+            return replace(plan, note=found.note or _failed_before(past, plan.reasons))
         self.refusals.append(found.refusal)
         return replace(plan, note=_explained(found.refusal), is_refused=True)
 
@@ -234,6 +236,16 @@ class Planner:
                             hint="declare another path",
                         )
         self._problems.raise_if_any()
+
+
+def _failed_before(past: Past | JournalError, reasons: tuple[Reason, ...]) -> str:
+    """Of a step whose code was changed after a success with failures: perhaps in order to mend these alone."""
+    kinds = {reason.kind for reason in reasons}
+    if not isinstance(past, Past) or not past.is_over or "code_changed" not in kinds or kinds & {"retry", "forced"}:
+        return ""
+    failed = past.committed.failed
+    text = f"{count(failed, 'item')} failed in the last run; `batchflow retry` does only these and keeps the others"
+    return text if failed else ""
 
 
 def _explained(error: BatchflowError) -> str:

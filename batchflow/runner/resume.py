@@ -47,7 +47,7 @@ class Past:
     @property
     def committed(self) -> Committed:
         totals = self.state.totals
-        return Committed(self.state.item_count, totals.succeeded, totals.failed, self.state.work_s)
+        return Committed(self.state.item_count, totals.succeeded, totals.failed, self.state.work_s, totals.rows)
 
 
 def look(folder: Path, success: Success | None) -> Past | None:
@@ -165,7 +165,7 @@ def _refusal(step: Step, past: Past, changes: list[Reason]) -> ChangedStepError:
     return ChangedStepError(
         f"step {step.name} was interrupted when {past.committed.share} were done ({past.committed.work}),"
         f" and has changed since:{lines}",
-        hint="--accept-changes keeps what is done and goes on with the step as it is now, --restart drops it",
+        hint="--accept-changes keeps what is done (the output will hold rows of both versions), --restart drops it",
     )
 
 

@@ -67,13 +67,22 @@ def _status(step: Step, memory: Memory, plan: StepPlan | None, pasts: Pasts, ali
     if attempt.status == "done":
         reasons = () if plan is None else plan.reasons
         hint = f"stale: {'; '.join(one.describe() for one in reasons)}" if reasons else None
-        return StepRecord(step.name, "done", attempt.elapsed_s, outputs, receipt, hint=hint)
+        note = "" if plan is None else plan.note
+        return StepRecord(step.name, "done", attempt.elapsed_s, outputs, receipt, hint=hint, note=note)
     committed = pasts.committed(step)
     if attempt.status == "running" and alive:
         return StepRecord(step.name, "running", 0.0, outputs, committed=committed)
     status: StepStatus = "failed" if attempt.status == "failed" else "interrupted"
     error = "its run ended before the step did" if attempt.status == "running" else attempt.error
-    note = "" if plan is None else plan.note
     return StepRecord(
-        step.name, status, attempt.elapsed_s, outputs, receipt, error, attempt.hint, committed=committed, note=note
+        step.name,
+        status,
+        attempt.elapsed_s,
+        outputs,
+        receipt,
+        error,
+        attempt.hint,
+        committed=committed,
+        note="" if plan is None else plan.note,
+        is_refused=plan is not None and plan.is_refused,
     )

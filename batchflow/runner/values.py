@@ -109,6 +109,8 @@ class Committed:
     failed: int
     work_s: float
     """How long that took."""
+    rows: int = 0
+    """Rows of the output; with ``summary_only`` those that were returned."""
 
     @property
     def done(self) -> int:
@@ -155,6 +157,10 @@ class StepRecord:
     """What is kept of a parallel step that did not come to its end, and is no success of before."""
     note: str = ""
     """What would become of that now, in words."""
+    is_refused: bool = False
+    """The next run would be refused because of this step; ``note`` says why."""
+    tolerated_with: str | None = None
+    """The setting that would tolerate the items that failed; empty where none does; None if they are not the cause."""
 
 
 @dataclass(frozen=True)

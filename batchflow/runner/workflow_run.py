@@ -19,7 +19,14 @@ from typing import Any, Literal
 
 from batchflow.control import StopLevel, StopRequest
 from batchflow.cpus import available_cpus
-from batchflow.errors import BatchflowError, EntryScriptError, InternalError, InterruptedRunError, ResourceError
+from batchflow.errors import (
+    BatchflowError,
+    EntryScriptError,
+    InternalError,
+    InterruptedRunError,
+    ResourceError,
+    RunAbortedError,
+)
 from batchflow.failpoints import reach
 from batchflow.journal.lock import WorkflowLock
 from batchflow.journal.records import Attempt, PastRun, Records, Success
@@ -294,6 +301,7 @@ class WorkflowRun:
             error=error.message,
             hint=error.hint,
             committed=Pasts(self._workflow, self._memory.successes).committed(step),
+            tolerated_with=error.tolerated_with if isinstance(error, RunAbortedError) else None,
         )
         if self.first_error is None:
             self.first_error = error

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from system.runner.processes import wait_until
 
-from batchflow.cli.verify import verify_json, verify_lines
+from batchflow.cli.verify import Ways, verify_json, verify_lines
 from batchflow.errors import RefusedError, UsageError
 from batchflow.journal.lock import WorkflowLock
 from batchflow.runner import run_workflow, verify_workflow
@@ -116,7 +116,7 @@ def project(finished: Path, tmp_path: Path) -> Path:
 
 
 def lines(folder: Path, *steps: str) -> list[str]:
-    return verify_lines(verify_workflow(load_workflow(folder / "workflow.toml"), steps), folder)
+    return verify_lines(verify_workflow(load_workflow(folder / "workflow.toml"), steps), folder, Ways())
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -256,7 +256,8 @@ def test_damage_is_told_with_its_file(damage: Callable[[Path], object], step: st
     at = next(index for index, line in enumerate(found) if line.startswith(f"{step}: "))
     assert "problem" in found[at]
     assert found[at + 1].removeprefix(f"  {STATE}/").strip().startswith(first)
-    assert found[-1].endswith(f"nothing was changed; to make a step anew: batchflow run {step} -f --restart")
+    assert found[-2].endswith(" found, nothing was changed")
+    assert found[-1] == f"to make {step} anew: batchflow run {step} -f --restart"
     others = [line for line in WHOLE[:-1] if not line.startswith(f"{step}: ")]
     assert [line for line in found if line in others] == others
     assert contents(project) == before
@@ -312,7 +313,7 @@ def test_before_the_first_run_there_is_nothing_to_verify(tmp_path: Path) -> None
     (tmp_path / "naming.py").write_text(NAMING)
     assert lines(tmp_path) == [
         *(f"{name}: nothing to verify, it has not succeeded yet" for name in ("score", "summary", "count", "name")),
-        "everything is as it was written",
+        "nothing was verified: no step has succeeded yet",
     ]
     assert not (tmp_path / ".batchflow").exists()
 
@@ -323,7 +324,8 @@ def test_a_journal_that_cannot_be_read_is_a_problem_of_a_step_that_never_succeed
     assert lines(project, "score") == [
         "score: 1 problem",
         f"  {STATE}/score/journal.db: the journal of the step is damaged: it does not begin as a database does",
-        "1 problem found, nothing was changed; to make a step anew: batchflow run score -f --restart",
+        "1 problem found, nothing was changed",
+        "to make score anew: batchflow run score -f --restart",
     ]
 
 

@@ -86,6 +86,7 @@ class FakeRooms:
         self.events = events
         self.loaded: list[tuple[Path, Path | None, tuple[str, ...]]] = []
         self.options: RunOptions | None = None
+        self.ran_with: RunOptions | None = None
         self.verified: tuple[str, ...] = ()
         self.reports: dict[str, StepReport] = {}
 
@@ -103,7 +104,7 @@ class FakeRooms:
     def run(
         self, workflow: Workflow, options: RunOptions, on_event: Callable[[Event], None], stop: StopRequest
     ) -> RunRecord:
-        self.options = options
+        self.options = self.ran_with = options
         for event in self.events:
             on_event(event)
         if self.error is not None:

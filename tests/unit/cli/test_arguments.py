@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from batchflow.cli.arguments import Arguments, parse, retry_words
+from batchflow.cli.arguments import Arguments, next_words, parse
 from batchflow.cli.help import VERBS
 from batchflow.errors import UsageError
 
@@ -108,7 +108,7 @@ def test_verify_takes_steps() -> None:
     ],
 )
 def test_the_command_that_tries_again_what_failed_repeats_what_matters(words: str, expected: str) -> None:
-    again = retry_words(parse(words.split()))
+    again = next_words("retry", parse(words.split()))
     assert again == expected.split()
     assert parse(again).verb == "retry"
 

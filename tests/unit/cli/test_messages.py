@@ -178,12 +178,34 @@ def test_what_is_kept_of_a_step_is_said_before_the_command_that_continues() -> N
     assert end_lines(nothing, EndContext("c", W))[1:] == ["to continue: c"]
 
 
+@pytest.mark.parametrize(
+    ("tolerated_with", "ways"),
+    [
+        ("error_threshold = 2 or more", ["to tolerate them: error_threshold = 2 or more in step predict, then run it"]),
+        ("", []),
+    ],
+)
+def test_a_threshold_that_was_passed_ends_with_the_ways_on_and_nothing_that_fails_again(
+    tolerated_with: str, ways: list[str]
+) -> None:
+    kept = Committed(1_000, 298, 2, 12.0)
+    aborted = step(
+        "predict", "failed", error="too many", hint="as below", committed=kept, tolerated_with=tolerated_with
+    )
+    context = EndContext("c", W, retry_command="again", run_command="run it")
+    ends = ["error: step predict failed after 3.0 s", "  too many"]
+    ends += ["kept of step predict: 300 of 1,000 items (12 s of work)", "if the cause is fixed: again", *ways]
+    assert end_lines(record(1, aborted), context)[1:] == ends
+    other = record(1, aborted, step("train", "failed", error="bad"))
+    assert end_lines(other, context)[-1] == "to continue: c", "of another failure it may well be the cure"
+
+
 @pytest.mark.parametrize(("failed_count", "more"), [(2, ["to try the failed items again: again"]), (0, [])])
-def test_a_threshold_that_was_passed_ends_with_both_commands(failed_count: int, more: list[str]) -> None:
+def test_a_step_that_failed_with_items_ends_with_both_commands(failed_count: int, more: list[str]) -> None:
     kept = Committed(1_000, 300 - failed_count, failed_count, 12.0)
-    aborted = record(1, step("predict", "failed", error="too many", hint="raise it", committed=kept))
+    aborted = record(1, step("predict", "failed", error="no room", hint="make room", committed=kept))
     assert end_lines(aborted, EndContext("c", W, retry_command="again"))[-len(more) - 3 :] == [
-        "hint: raise it",
+        "hint: make room",
         "kept of step predict: 300 of 1,000 items (12 s of work)",
         *more,
         "to continue: c",

@@ -83,18 +83,25 @@ def test_committed_work_in_words(committed: Committed, text: str, amount: str | 
 
 
 def test_a_step_that_was_interrupted_has_what_is_kept_in_its_row_its_note_and_as_json(tmp_path: Path) -> None:
-    kept = Committed(10_000, 4_198, 2, 720.0)
+    kept = Committed(10_000, 4_198, 2, 720.0, 4_199)
     record = StepRecord("a", "interrupted", 3.0, {}, error="its run ended before the step did", committed=kept)
-    assert status_row("a", record, tmp_path, 0.0) == ("a", "interrupted", "4,200/10,000", "2", "", "", "")
+    assert status_row("a", record, tmp_path, 0.0) == ("a", "interrupted", "4,200/10,000", "2", "4,199", "", "")
     noted = replace(record, note="goes on: some of it")
     refused = replace(record, note="step a has changed:\n  code changed\nhint: say what", error=None)
-    assert status_notes({"a": record, "b": noted, "c": refused}) == [
+    lines = [
         f"a: its run ended before the step did; {kept.describe()}",
         "b: its run ended before the step did; goes on: some of it",
         "c: step a has changed:",
         "    code changed",
         "  hint: say what",
     ]
+    assert status_notes({"a": record, "b": noted, "c": refused}, "again") == [*lines, "to continue: again"]
+    # The command that would be refused is not offered.
+    assert status_notes({"a": record, "b": noted, "c": replace(refused, is_refused=True)}, "again") == lines
+    stopped = replace(noted, error="stopped with 4,200 of 10,000 items done")
+    assert status_notes({"a": stopped}, "again") == ["a: goes on: some of it", "to continue: again"]
+    alone = replace(stopped, committed=None, note="")
+    assert status_notes({"a": alone}, "c") == ["a: stopped with 4,200 of 10,000 items done", "to continue: c"]
     run = RunRecord("r", tmp_path, 6, 1.0, {"a": noted})
     step = record_json(run)["steps"]["a"]
     assert step["committed"] == {"item_count": 10_000, "succeeded": 4_198, "failed": 2, "to_do": 5_800, "work_s": 720.0}
@@ -243,7 +250,7 @@ def test_status_says_why_a_step_failed_or_would_run_again() -> None:
         "b": StepRecord("b", "done", 1.0, {}, hint="stale: parameter limit: 1 → 2"),
         "c": StepRecord("c", "up_to_date", 1.0, {}),
     }
-    assert status_notes(records) == ["a: exit code 7", "b: stale: parameter limit: 1 → 2"]
+    assert status_notes(records, "again") == ["a: exit code 7", "b: stale: parameter limit: 1 → 2"]
 
 
 def test_a_verbose_plan_shows_the_commands_as_a_shell_takes_them(tmp_path: Path) -> None:

@@ -55,6 +55,16 @@ def test_a_jump_at_the_start_is_no_rate() -> None:
     assert view.eta_s(0.5) is None
 
 
+def test_what_earlier_runs_did_is_no_part_of_the_pace() -> None:
+    view = StepView(STARTED, now=0.0)
+    # 600 of 1,000 items are kept; the other 400 come at 10/s, from the third second on.
+    for second, done, note in [(0, 600, "listing files"), (3, 600, "starting workers"), (4, 610, ""), (5, 620, "")]:
+        view.update(StepProgress("predict", done, 0, 1_000, 4, float(second), note, kept=600), now=float(second))
+    assert view.short_count == "620/1,000 (62 %)"
+    assert view.rate() == pytest.approx(10.0, rel=0.2)
+    assert view.eta_s(5.0) == pytest.approx(38.0)
+
+
 def test_mini_batches_that_end_together_do_not_make_the_eta_jump() -> None:
     view = StepView(StepStarted("predict", "parallel", "r", 100_000), now=0.0)
     ends, tick = [], 0.0

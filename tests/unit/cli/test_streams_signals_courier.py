@@ -83,7 +83,7 @@ def test_the_first_signal_drains_and_the_second_stops_now() -> None:
         signal.raise_signal(signal.SIGTERM)
         assert (stopping.stop.level, stopping.stop.signal_number) == (StopLevel.NOW, 15)
     assert stopping.said == [
-        "stopping after Ctrl-C: finishing what is in flight; Ctrl-C again stops now",
+        "stopping after Ctrl-C: finishing what is in flight (at most 10 s); Ctrl-C again stops now",
         "stopping now after a second signal (SIGTERM)",
     ]
 

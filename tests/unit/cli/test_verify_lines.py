@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from batchflow.cli.verify import verify_lines
+from batchflow.cli.verify import Ways, verify_lines
 from batchflow.output.audit import Problem
 from batchflow.runner.values import Committed
 from batchflow.runner.verify import StepReport
@@ -30,17 +30,29 @@ from batchflow.runner.verify import StepReport
     ],
 )
 def test_what_was_verified_of_a_step_is_one_line(report: StepReport, line: str) -> None:
-    assert verify_lines({"a": report}, Path("/w")) == [line, "everything is as it was written"]
+    end = "everything is as it was written"
+    if report.status == "nothing":
+        end = "nothing was verified: no step has succeeded yet"
+    assert verify_lines({"a": report}, Path("/w"), Ways()) == [line, end]
+    if report.status == "nothing":
+        both = {"a": report, "b": StepReport("b", "succeeded", output_count=1)}
+        assert verify_lines(both, Path("/w"), Ways())[-1] == "everything is as it was written"
 
 
 def test_what_is_wrong_follows_with_its_place(tmp_path: Path) -> None:
     report = StepReport("a", "succeeded", output_count=1)
     report.problems.append(Problem(tmp_path / "b\x1b.csv", "bytes belong to no item", 20, "20", "30"))
     report.problems.append(Problem(Path("/else/where"), "it is missing"))
-    assert verify_lines({"a": report, "b": StepReport("b")}, tmp_path) == [
+    reports = {"a": report, "b": StepReport("b"), "c": StepReport("c", "succeeded", output_count=1)}
+    reports["c"].problems.append(Problem(tmp_path / "c", "it is missing"))
+    assert verify_lines(reports, tmp_path, Ways("batchflow run f.toml", {"c"})) == [
         "a: 1 output as recorded, 2 problems",
         "  b\\x1b.csv, offset=20: bytes belong to no item, expected=20, found=30",
         "  /else/where: it is missing",
         "b: nothing to verify, it has not succeeded yet",
-        "2 problems found, nothing was changed; to make a step anew: batchflow run a -f --restart",
+        "c: 1 output as recorded, 1 problem",
+        "  c: it is missing",
+        "3 problems found, nothing was changed",
+        "to make a anew: batchflow run a -f --restart",
+        "batchflow run f.toml makes c again",
     ]

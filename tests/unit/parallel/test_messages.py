@@ -12,7 +12,7 @@ from batchflow._core import Channel, Port
 from batchflow.mini_batches import MiniBatches
 from batchflow.model import Dispatch, Failure, Shortfall, WorkerExit
 from batchflow.parallel import messages
-from batchflow.plan import Lost
+from batchflow.plan import Before, Lost, Plan, Policy
 from batchflow.pool.events import LoadedLate, WorkerDied
 from batchflow.pool.slot import Slot
 from batchflow.pool.watch import Watch
@@ -54,6 +54,28 @@ def death(tail: str, *, signal: int | None = 9, exit_code: int | None = None, **
 def aborted(books: Any) -> list[str]:
     files: Any = Files()
     return messages.aborted("too many", books, WORK, files, Path("/s/failed.jsonl")).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("reason", "failed_items", "failed_mini_batches", "setting"),
+    [
+        ("error_threshold: 3 items failed, 2 are tolerated", 3, 1, "error_threshold = 3 or more"),
+        ("mini_batch_error_threshold: 2 failed", 3, 2, "mini_batch_error_threshold = 2 or more"),
+        ("allowed_failed_percent: 30 % of the mini-batches failed", 3, 1, "allowed_failed_percent = 34 or more"),
+        ("every item failed", 30, 3, ""),
+        ("error_threshold: 30 items failed, 2 are tolerated", 30, 3, ""),
+    ],
+)
+def test_a_threshold_names_what_would_tolerate_it(
+    reason: str, failed_items: int, failed_mini_batches: int, setting: str
+) -> None:
+    before = Before(failed_items=failed_items, mini_batches=3, failed_mini_batches=failed_mini_batches)
+    before = replace(before, succeeded_items=30 - failed_items)
+    plan = Plan(MiniBatches.of([], 10), Policy(), before)
+    assert messages.tolerated_with(reason, plan) == setting
+    ways = "fix the cause, then `batchflow retry`"
+    ways += f"; or tolerate them: {setting}, then `batchflow run`" if setting else ""
+    assert messages.ways_on(setting) == ways
 
 
 def test_a_threshold_shows_the_first_failure_with_its_traceback() -> None:

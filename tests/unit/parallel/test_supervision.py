@@ -124,7 +124,7 @@ def test_three_deaths_are_told_and_then_they_are_counted(floor: Floor) -> None:
         floor.supervisor.replace()
     assert len(floor.notices) == 3
     assert floor.notices[0].endswith(", another takes its place")
-    assert floor.notices[2].endswith("; deaths after this one are counted in the receipt")
+    assert floor.notices[2].endswith("; further deaths are not shown")
 
 
 def test_too_many_deaths_in_a_row_end_the_step(floor: Floor) -> None:

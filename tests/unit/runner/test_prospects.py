@@ -81,7 +81,7 @@ def test_what_retry_is_about(workflow: Workflow, succeeded: int, failed: int, ph
     step = workflow.steps["score"]
     assert pasts.left_over(step) == left_over
     assert pasts.is_over(step) == (phase == "finished")
-    expected = None if phase == "finished" else Committed(6, succeeded, failed, 3.0)
+    expected = None if phase == "finished" else Committed(6, succeeded, failed, 3.0, succeeded)
     assert pasts.committed(step) == expected
     assert retry_reason(left_over).describe() == f"retry: {left_over}"
 

@@ -138,7 +138,7 @@ def test_an_edit_after_much_work_is_refused_with_what_changed(workflow: Workflow
         "  code changed score.py",
     ]
     assert caught.value.hint == (
-        "--accept-changes keeps what is done and goes on with the step as it is now, --restart drops it"
+        "--accept-changes keeps what is done (the output will hold rows of both versions), --restart drops it"
     )
     assert caught.value.exit_code == 6
     assert decided(workflow, interrupted(), new, restart=True).notices == (f"begins anew; {DROPPED}",)
