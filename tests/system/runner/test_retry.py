@@ -128,6 +128,23 @@ def test_after_a_success_only_what_failed_is_done_again_and_merged_in_order(proj
     assert planned(project) == {"prepare": [], "score": [], "count": []}
 
 
+def test_after_a_success_with_failures_a_mended_script_is_told_of_retry(project: Path) -> None:
+    run(project)
+    workflow = load_workflow(project / "workflow.toml")
+
+    def notes(**options: Any) -> dict[str, str]:
+        return {one.step: one.note for one in plan_workflow(workflow, RunOptions(**options)).steps}
+
+    silent = {"prepare": "", "score": "", "count": ""}
+    assert notes() == silent
+    (project / "score.py").write_text(GOOD)
+    text = "2 items failed in the last run; `batchflow retry` does only these and keeps the others"
+    assert notes() == silent | {"score": text}
+    assert last_status(workflow)["score"].note == text
+    assert notes(force_steps=("score",)) == silent
+    assert text not in notes(retry=True).values()
+
+
 def test_rows_of_a_mini_batch_that_fell_short_are_replaced_in_any_order(project: Path) -> None:
     """Without an order to restore, too: what it had before must not stay beside what it has now."""
     (project / "workflow.toml").write_text(WORKFLOW.replace('"rows"\n', '"rows"\norder = "completion"\n'))

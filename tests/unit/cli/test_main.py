@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from batchflow.errors import (
 )
 from batchflow.model import StepFinished, StepStarted
 from batchflow.output.audit import Problem
-from batchflow.runner.values import Reason, RunOptions, RunRecord, StepPlan, StepRecord, WorkflowPlan
+from batchflow.runner.values import RunOptions, RunRecord, StepRecord
 from batchflow.runner.verify import StepReport
 from batchflow.workflow import Diagnostic, WorkflowFileError
 from batchflow.workflow.values import Position
@@ -137,23 +136,6 @@ def test_a_bug_asks_for_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "this is a bug in batchflow, please report it" in capsys.readouterr().err
 
 
-def test_what_continues_drops_nothing_that_was_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["run", "f.toml", "predict", "-fF", "--restart", "-R", "predict", "-C", "limit=3", "-c", "2", "-vk"]
-    main(words, FakeRooms(tmp_path, error=ResourceError("disk full")))
-    expected = "to continue: batchflow run f.toml --set limit=3 --cores 2 --keep-going predict"
-    assert capsys.readouterr().err.splitlines()[-1] == expected
-    record = RunRecord(
-        "r1", tmp_path / "workflow.toml", 130, 2.0, {"predict": StepRecord("predict", "interrupted", 1.0, {})}
-    )
-    for verb in ("run", "retry"):
-        main(
-            [verb, *words[1:3], "-k", *(["--accept-changes", "-F"] if verb == "run" else [])],
-            FakeRooms(tmp_path, record),
-        )
-        expected = f"to continue: batchflow {verb} f.toml --keep-going predict"
-        assert capsys.readouterr().err.splitlines()[-1] == expected
-
-
 def test_the_record_decides_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     failed = StepRecord("predict", "failed", 1.0, {}, error="ValueError: bad", hint=None)
     record = RunRecord("r1", tmp_path / "workflow.toml", 1, 2.0, {"predict": failed})
@@ -202,36 +184,6 @@ def test_a_step_that_has_changed_is_answered_with_one_of_two_commands(
         "to keep what is done (the output will hold rows of both versions): batchflow run --accept-changes -k\n"
         in capsys.readouterr().err
     )
-
-
-def test_retry_is_a_run_of_what_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rooms = FakeRooms(tmp_path)
-    assert main(["retry", "flow.toml", "predict"], rooms) == 0
-    assert rooms.ran_with is not None and rooms.options is not None
-    assert (rooms.ran_with.retry, rooms.ran_with.targets) == (True, ("predict",))
-    assert rooms.options == replace(rooms.ran_with, retry=False), "what a run would do is told"
-    assert capsys.readouterr().err == (
-        "nothing to retry: no failed or missing items (0.08 s)\n"
-        "predict, evaluate are not up to date: batchflow run flow.toml predict\n"
-    )
-    assert main(["run", "--restart"], rooms) == 0
-    assert (rooms.options.retry, rooms.options.restart) == (False, True)
-    assert main(["plan", "--accept-changes"], rooms) == 0
-    assert rooms.options.accept_changes
-
-
-def test_a_retry_without_anything_to_do_is_planned_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rooms = FakeRooms(tmp_path)
-    monkeypatch.setattr(rooms, "plan", lambda workflow, options: WorkflowPlan(()))
-    nothing = "nothing to retry: no failed or missing items\n"
-    assert main(["retry", "-n"], rooms) == 0
-    assert capsys.readouterr().out == nothing
-    stale = WorkflowPlan((StepPlan("predict", (Reason("code_changed", "score.py"),)), StepPlan("prepare", ())))
-    monkeypatch.setattr(rooms, "plan", lambda workflow, options: WorkflowPlan(()) if options.retry else stale)
-    assert main(["retry", "-n"], rooms) == 0
-    assert capsys.readouterr().out == f"{nothing}predict is not up to date: batchflow run\n"
 
 
 def test_verify_ends_with_6_if_there_is_a_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
