@@ -108,7 +108,9 @@ class State:
     phase: Literal["running", "ordered", "finished"] = "running"
     boot_id: str = ""
     file_id: int = 0
-    """Inode of the output file, or of the output folder where there is no file; 0 before it exists."""
+    """Inode of the output file; 0 before it exists, or where there is none."""
+    folder_ids: Mapping[str, int] = field(default_factory=dict)
+    """Inodes of the temporary folders that the script writes into, once they exist."""
     is_suspect: bool = False
     """A write or a sync failed: check every byte before going on."""
     committed_size: int = 0

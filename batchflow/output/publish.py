@@ -53,6 +53,11 @@ class PendingOutput:
         return self.partial / self.final.name if self.keeps_name else self.partial
 
     @property
+    def written_folder(self) -> Path | None:
+        """The temporary folder that the step's own code writes into; None for a file that we write."""
+        return self.partial if self.is_folder or self.keeps_name else None
+
+    @property
     def previous(self) -> Path:
         return self.final.with_name(f".{self.final.name}.batchflow-previous")
 

@@ -138,8 +138,9 @@ class Segment:
 
     def close(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            descriptor, self._fd = self._fd, -1  # it is closed also where that fails
+            with explained(self.path):
+                os.close(descriptor)
 
     def _remember(self) -> None:
         self._state = _state(os.fstat(self._fd))

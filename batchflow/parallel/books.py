@@ -13,6 +13,7 @@ from typing import Any
 from batchflow._core import Gather, Listing
 from batchflow.clock import Clock
 from batchflow.control import StopLevel, StopRequest
+from batchflow.data import list_files
 from batchflow.errors import InternalError, NoRoomError
 from batchflow.failpoints import reach
 from batchflow.journal.commits import Journal, State, Totals
@@ -51,7 +52,7 @@ class Books:
         self.committer = Committer(
             self.journal,
             self._segment,
-            job.output_folder,
+            folders=job.folders,
             outputs=job.outputs,
             clock=clock,
             wait_for_room=self._wait_for_room,
@@ -99,11 +100,12 @@ class Books:
         return self.state.phase == "finished"
 
     def past_receipt(self) -> Receipt:
-        """The receipt of a step that was finished and only waited for its name."""
+        """The receipt of a step that was finished and only waited for its name; and the list of what failed."""
         receipt = Receipt(
             **dict(self.state.receipt or {}) | {"run_id": self._job.run_id, "output": self._job.output_name}
         )
         write_receipt(self._job.state_folder / "receipt.json", receipt)
+        self.write_failed(self._job.listing or list_files(self._job.patterns))
         return receipt
 
     def work(self, item_count: int) -> MiniBatches:

@@ -28,7 +28,7 @@ from batchflow.failpoints import reach
 from batchflow.journal.commits import Journal, State, Totals
 from batchflow.journal.state_folder import boot_id
 from batchflow.model import FailureEntry
-from batchflow.output.files import sync_folder
+from batchflow.output.files import explained, sync_folder
 from batchflow.output.ordering import ordered_path, write_ordered
 from batchflow.output.publish import sync_file_system
 from batchflow.output.segment import RESTART_HINT, Segment
@@ -57,7 +57,7 @@ class Progress:
 class Committer:
     """``begin`` or ``resume`` (or ``reopen``), then ``commit`` for each group, then ``finish``; ``close`` at any time.
 
-    ``segment`` takes the rows, None with ``summary_only``; ``folder`` is where the script writes files of its own;
+    ``segment`` takes the rows, None with ``summary_only``; ``folders``: where the script writes files of its own;
     ``outputs``: the temporary path of everything that is published in the end.
     ``wait_for_room`` is called when the disk is full: True to try again.
     """
@@ -66,15 +66,15 @@ class Committer:
         self,
         journal: Journal,
         segment: Segment | None,
-        folder: Path | None,
         *,
+        folders: Mapping[str, Path] = MappingProxyType({}),
         outputs: Mapping[str, Path] = MappingProxyType({}),
         clock: Clock,
         wait_for_room: Callable[[NoRoomError], bool],
     ) -> None:
         self._journal = journal
         self._segment = segment
-        self._folder = folder
+        self._folders = folders
         self._outputs = outputs
         self._clock = clock
         self._wait_for_room = wait_for_room
@@ -99,14 +99,14 @@ class Committer:
         # The journal first: as long as it says that bytes are committed, a missing file is damage.
         self._journal.begin(replace(state, boot_id=boot_id()))
         reach("journal_begun")
-        if self._folder is not None:
-            _empty(self._folder)
+        for folder in self._folders.values():
+            _empty(folder)
         if self._segment is not None:
             with contextlib.suppress(FileNotFoundError):
                 ordered_path(self._segment.path).unlink()
             self._segment.create()
         reach("output_opened")
-        self._journal.update(replace(self.state, file_id=self._file_id()))
+        self._journal.update(replace(self.state, file_id=self._file_id(), folder_ids=self._folder_ids()))
 
     def adopt(self, run_id: str) -> None:
         """The output is complete and has its name: it is the work of this run now."""
@@ -121,8 +121,6 @@ class Committer:
         if self._was_never_opened:
             self.begin(replace(self.state, run_id=run_id, signature=signature, durability=durability))
             return
-        if self._folder is not None and not self._folder.is_dir():
-            raise JournalError(f"the output of an interrupted run is gone: {self._folder}", hint=RESTART_HINT)
         if self._segment is not None:
             self._finish_order(self._segment.path)
             self._verify(self._segment, self._segment.open())
@@ -141,6 +139,7 @@ class Committer:
                 boot_id=boot_id(),
                 is_suspect=False,
                 file_id=self._file_id(),
+                folder_ids=self._folder_ids(),
                 output_ids=self._output_ids() if phase == "finished" else {},
             )
         )
@@ -163,20 +162,21 @@ class Committer:
     @property
     def _was_never_opened(self) -> bool:
         """The run that began the step ended before it had an output; so nothing can have been committed."""
-        has_output = self._segment is not None or self._folder is not None
-        return has_output and not self.state.file_id
+        has_output = self._segment is not None or bool(self._folders)
+        return has_output and not self.state.file_id and not self.state.folder_ids
 
     def _finish_order(self, path: Path) -> None:
         """The ordered copy takes the output's place if the journal says so; else it is half a copy."""
         copy = ordered_path(path)
         if not copy.exists():
             return
-        if self.state.phase == "ordered":
-            copy.replace(path)
-            reach("order_renamed")
-        else:
-            copy.unlink()
-        sync_folder(path.parent)
+        with explained(path):
+            if self.state.phase == "ordered":
+                copy.replace(path)
+                reach("order_renamed")
+            else:
+                copy.unlink()
+            sync_folder(path.parent)
 
     def _verify(self, segment: Segment, size: int) -> None:
         state = self.state
@@ -246,9 +246,10 @@ class Committer:
         self, view: memoryview, extents: Sequence[Extent], failures: Sequence[FailureEntry], progress: Progress
     ) -> None:
         state = self.state
-        with self._suspicion():
-            if self._folder is not None and self._is_full and extents:
-                sync_file_system(self._folder)  # the files that the script wrote itself
+        # Rows for which there was no room are written again as a whole, so that nothing of a failed sync is believed.
+        with self._suspicion(spared=NoRoomError):
+            if self._is_full and extents:
+                self._sync_folders()
             if self._segment is not None and len(view):
                 self._segment.append(view)
                 if self._is_full:
@@ -269,12 +270,17 @@ class Committer:
         )
         reach("after_commit")
 
+    def _sync_folders(self) -> None:
+        """Have the files durable that the script wrote itself: one call for each file system that they are on."""
+        for folder in {folder.stat().st_dev: folder for folder in self._folders.values()}.values():
+            sync_file_system(folder)
+
     @contextlib.contextmanager
-    def _suspicion(self) -> Iterator[None]:
-        """After an error other than a full disk, have every byte checked before anybody goes on."""
+    def _suspicion(self, spared: type[ResourceError] | tuple[()] = ()) -> Iterator[None]:
+        """After an error, unless it is one of ``spared``, have every byte checked before anybody goes on."""
         try:
             yield
-        except NoRoomError:
+        except spared:
             raise
         except (OSError, ResourceError):
             with contextlib.suppress(Exception):  # the error itself is the one to tell
@@ -352,9 +358,10 @@ class Committer:
         self._journal.close()
 
     def _file_id(self) -> int:
-        if self._segment is not None:
-            return self._segment.file_id
-        return 0 if self._folder is None else self._folder.stat().st_ino
+        return 0 if self._segment is None else self._segment.file_id
+
+    def _folder_ids(self) -> dict[str, int]:
+        return {name: folder.stat().st_ino for name, folder in self._folders.items()}
 
     def _output_ids(self) -> dict[str, int]:
         return {name: path.lstat().st_ino for name, path in self._outputs.items() if os.path.lexists(path)}

@@ -49,3 +49,5 @@ class ParallelJob:
     """All is done and outputs have their names already: nothing but the receipt is wanted."""
     outputs: Mapping[str, Path] = field(default_factory=dict)
     """The temporary paths of what the caller publishes, but for copies of reports."""
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    """The temporary folders among them, and those of files, that the script writes into."""

@@ -6,18 +6,19 @@ Between the journal of the step and the publication of its outputs; ``resume`` d
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from batchflow._core import crc32c
-from batchflow.errors import JournalError
+from batchflow.errors import JournalError, RefusedError
 from batchflow.journal.commits import JOURNAL_NAME, State
 from batchflow.journal.records import Success
 from batchflow.output.publish import PendingOutput, discard
 from batchflow.output.segment import RESTART_HINT
-from batchflow.runner.resume import Resumption, decide, look
+from batchflow.runner.resume import Past, Resumption, decide, look
 from batchflow.runner.values import RunOptions
 from batchflow.workflow.values import ParallelSettings, Step, Workflow
 
@@ -50,6 +51,12 @@ def script_folder(outputs: Mapping[str, PendingOutput]) -> PendingOutput | None:
     return next((one for one in outputs.values() if one.is_folder), None)
 
 
+def written_folders(step: Step, outputs: Mapping[str, PendingOutput]) -> dict[str, Path]:
+    """The temporary folders that the script writes into."""
+    folders = {name: outputs[name].written_folder for name in sorted(kept_outputs(step))}
+    return {name: folder for name, folder in folders.items() if folder is not None}
+
+
 def begin(
     step: Step,
     workflow: Workflow,
@@ -78,27 +85,47 @@ def begin(
     if options.restart:
         drop_journal(state_folder)
     names = kept_outputs(step)
+    # What begins anew is emptied by the committer, when the journal has forgotten it.
+    whole = Beginning(resumption, kept=names)
     if past is None or not resumption.resumes:
-        return Beginning(resumption, kept=_emptied_later(settings, outputs))
+        return whole
     if past.state.phase != "finished":
-        return Beginning(resumption, kept=names)
-    kept = {name: outputs[name] for name in sorted(names)}
-    published = {name: one for name, one in kept.items() if _is_published(one, past.state.output_ids.get(name))}
-    if kept and not published:
-        return Beginning(resumption, kept=names)
+        _check_folders(past.state, written_folders(step, outputs), options)
+        return whole
+    published = _published(past, settings, {name: outputs[name] for name in sorted(names)})
+    if names and not published:
+        return whole
     _check_rows(past.state, settings, outputs, published)
     for output in published.values():
-        discard(output)  # what is left of the exchange of two folders is the older one
+        discard(output)  # the older one, left of the exchange of two folders, or a copy that was begun
     if resumption.reopens:
         copies = tuple((output.final, output.temporary) for output in published.values())
         return Beginning(resumption, kept=names, copies=copies)
     return Beginning(resumption, kept=names, published=frozenset(published), is_published=True)
 
 
-def _emptied_later(settings: ParallelSettings, outputs: Mapping[str, PendingOutput]) -> frozenset[str]:
-    """What the committer empties itself, when the journal has forgotten it."""
-    folder = script_folder(outputs)
-    return frozenset({settings.append_row_to or "", "" if folder is None else folder.name})
+def _check_folders(state: State, folders: Mapping[str, Path], options: RunOptions) -> None:
+    """Raise unless the folders are there that the script has written into: its files count as done."""
+    for name, was in state.folder_ids.items():
+        folder = folders[name]
+        now = None if folder.is_symlink() or not folder.is_dir() else _inode(folder)
+        if now is None:
+            raise JournalError(f"the output of an interrupted run is gone: {folder}", hint=RESTART_HINT)
+        if now != was and not options.accept_changes:
+            raise RefusedError(
+                f"{folder} is another folder than the one that the interrupted run wrote into",
+                hint="if it is a complete copy: --accept-changes goes on with it; --restart begins anew",
+            )
+
+
+def _published(past: Past, settings: ParallelSettings, kept: Mapping[str, PendingOutput]) -> dict[str, PendingOutput]:
+    """The outputs of a finished step that have their names."""
+    if not past.is_over:
+        return {name: one for name, one in kept.items() if _is_published(one, past.state, settings)}
+    for output in kept.values():
+        if not os.path.lexists(output.final):
+            raise JournalError(f"the output of the last run is gone: {output.final}", hint=RESTART_HINT)
+    return dict(kept)
 
 
 def drop_journal(state_folder: Path) -> None:
@@ -117,12 +144,35 @@ def rows_path(settings: ParallelSettings, outputs: Mapping[str, PendingOutput], 
     return path / (settings.append_row_file_name or "parallel_run_step.txt") if output.is_folder else path
 
 
-def _is_published(output: PendingOutput, file_id: int | None) -> bool:
-    """Whether a finished output has its final name: told by its inode, or, after a move or copy, by what is missing."""
+def _is_published(output: PendingOutput, state: State, settings: ParallelSettings) -> bool:
+    """Whether a finished output has its final name, which may be an older output's yet.
+
+    Told by its inode; in a copy of the project by the other name being free, or by the rows.  Never guessed: the wrong
+    answer would take an older output for the new one.
+    """
+    was = state.output_ids.get(output.name)
     temporary, final = _inode(output.temporary), _inode(output.final)
-    if final is None or temporary is None:
-        return final is not None
-    return final == file_id
+    if was is None or temporary == was:
+        return False
+    if final == was:
+        return True
+    if final is None and temporary is not None:
+        return False
+    if output.name == settings.append_row_to:
+        rows = (state.committed_size, state.checksum)
+        places = {output.name: output}
+        fits = [
+            is_final
+            for is_final in (False, True)
+            if (path := rows_path(settings, places, final=is_final)) is not None and _checksum(path) == rows
+        ]
+        if len(fits) == 1 or (fits and not output.is_folder):
+            return fits[0]
+    raise JournalError(
+        f"the finished output {output.name} is not where it was left: neither {output.temporary} nor {output.final}"
+        " is known",
+        hint=RESTART_HINT,
+    )
 
 
 def _check_rows(

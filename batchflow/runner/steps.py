@@ -22,7 +22,7 @@ from batchflow.journal.state_folder import make_state_folder
 from batchflow.model import Event, Receipt
 from batchflow.output.publish import PendingOutput
 from batchflow.parallel.values import ParallelJob
-from batchflow.runner.parallel_steps import Beginning, kept_outputs, rows_path, script_folder
+from batchflow.runner.parallel_steps import Beginning, kept_outputs, rows_path, script_folder, written_folders
 from batchflow.runner.process import CommandEnd, read_tail, run_command
 from batchflow.worker import call_child
 from batchflow.workflow.references import render
@@ -194,6 +194,7 @@ def _run_parallel(job: StepJob, settings: ParallelSettings) -> Receipt:
             copies=job.beginning.copies,
             is_published=job.beginning.is_published,
             outputs={name: job.outputs[name].temporary for name in sorted(kept_outputs(step))},
+            folders=written_folders(step, job.outputs),
         ),
         on_event=job.on_event,
         stop=job.stop,
@@ -211,7 +212,7 @@ def _copy_reports(job: StepJob, settings: ParallelSettings, receipt: Receipt) ->
     """Fill the outputs that the user declared for the failures and for the receipt."""
     if settings.failed_to is not None:
         target, source = job.outputs[settings.failed_to].temporary, job.state_folder / "failed.jsonl"
-        if receipt.failed and source.exists():
+        if receipt.failed:
             shutil.copyfile(source, target)
         else:
             target.write_bytes(b"")

@@ -192,6 +192,7 @@ class Steps:
             output_path=None if summary_only else self.folder / "rows.partial",
             output_name=None if summary_only else f"{self.folder}/rows",
             output_folder=self.folder / "files" if summary_only else None,
+            folders={"files": self.folder / "files"} if summary_only else {},
             workers=workers,
             cores=cores,
         )

@@ -43,7 +43,8 @@ class Bench:
     def _open(self) -> Committer:
         self.journal = Journal.open_for_run(self.state_folder)
         segment = None if self.path is None else Segment(self.path)
-        return Committer(self.journal, segment, self.files, clock=self.clock, wait_for_room=self._wait)
+        folders = {} if self.files is None else {"files": self.files}
+        return Committer(self.journal, segment, folders=folders, clock=self.clock, wait_for_room=self._wait)
 
     def _wait(self, error: NoRoomError) -> bool:
         self.told.append(error.message)

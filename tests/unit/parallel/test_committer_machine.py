@@ -64,7 +64,7 @@ class CommitterMachine(RuleBasedStateMachine):
     def open(self) -> Committer:
         self.journal = Journal.open_for_run(self.state_folder, durability="process")  # what is synced is played
         self.committer = Committer(
-            self.journal, Segment(self.path), None, clock=FakeClock(), wait_for_room=self.wait_for_room
+            self.journal, Segment(self.path), clock=FakeClock(), wait_for_room=self.wait_for_room
         )
         return self.committer
 

@@ -11,13 +11,20 @@ import pytest
 from unit.runner.builders import Flow
 
 from batchflow._core import Extent, crc32c
-from batchflow.errors import JournalError
+from batchflow.errors import JournalError, RefusedError
 from batchflow.journal.commits import Journal, State
 from batchflow.journal.records import Success
 from batchflow.model import FailureEntry
 from batchflow.output.publish import PendingOutput, exchange
 from batchflow.output.segment import RESTART_HINT
-from batchflow.runner.parallel_steps import Beginning, begin, kept_outputs, rows_path, script_folder
+from batchflow.runner.parallel_steps import (
+    Beginning,
+    begin,
+    kept_outputs,
+    rows_path,
+    script_folder,
+    written_folders,
+)
 from batchflow.runner.resume import Resumption
 from batchflow.runner.steps import pending_outputs
 from batchflow.runner.values import RunOptions
@@ -85,6 +92,7 @@ class Scene:
 
     def journal(self, phase: Any, *, failed: int = 0) -> None:
         kept = {name: self.outputs[name].temporary for name in kept_outputs(self.step)}
+        folders = written_folders(self.step, self.outputs)
         with Journal.open_for_run(self.state_folder) as journal:
             journal.begin(State("r1", "score", 4, SIGNATURE, 2))
             state = replace(
@@ -93,6 +101,7 @@ class Scene:
                 committed_size=len(ROWS),
                 checksum=crc32c(ROWS),
                 work_s=5.0,
+                folder_ids={name: path.stat().st_ino for name, path in folders.items() if path.exists()},
                 output_ids={name: path.stat().st_ino for name, path in kept.items() if path.exists()},
             )
             failures = [FailureEntry(4 - failed, failed, "died", {"signal": 9})] if failed else []
@@ -123,11 +132,11 @@ def test_other_kinds_of_steps_begin_with_nothing(tmp_path: Path) -> None:
 
 
 def test_what_the_committer_empties_is_not_emptied_before_the_journal_forgets_it(scene: Scene) -> None:
-    assert scene.begin() == Beginning(kept=frozenset({"rows", "files"}))
+    assert scene.begin() == Beginning(kept=OURS)
     scene.write()
     scene.journal("running")
     anew = scene.begin(forced=True)
-    assert anew.kept == {"rows", "files"}
+    assert anew.kept == OURS
     assert anew.resumption.notices == ("begins anew; dropped: 4 of 4 items (5.0 s of work)",)
 
 
@@ -224,24 +233,105 @@ def test_a_success_that_is_not_tried_again_is_no_matter(scene: Scene) -> None:
     scene.write()
     scene.journal("finished")
     scene.publish(*OURS)
-    assert scene.begin(scene.success()) == Beginning(kept=frozenset({"rows", "files"}))
+    assert scene.begin(scene.success()) == Beginning(kept=OURS)
 
 
-@pytest.mark.parametrize("published", [(), ("rows", "files"), tuple(sorted(OURS))], ids="+".join)
-def test_a_project_that_was_copied_is_told_by_what_is_missing(
-    scene: Scene, tmp_path: Path, published: tuple[str, ...]
-) -> None:
+def copied(scene: Scene, published: tuple[str, ...], older: tuple[str, ...]) -> Scene:
+    """A copy of the project, in which every inode is another one, after a death between two renames."""
     scene.write()
     scene.journal("finished")
     scene.publish(*published)
-    for name in ("rows", "note"):
-        if name not in published:
-            scene.outputs[name].final.write_text("older")
-    copy = tmp_path / "copy"
-    shutil.copytree(tmp_path, copy, ignore=shutil.ignore_patterns("copy"))
-    copied = Scene(copy, flow(copy))
-    beginning = copied.begin()
+    for name in older:
+        scene.outputs[name].final.write_text("older")
+    copy = scene.folder / "copy"
+    shutil.copytree(scene.folder, copy, ignore=shutil.ignore_patterns("copy"))
+    return Scene(copy, flow(copy))
+
+
+@pytest.mark.parametrize(("published", "older"), [((), ()), ((), ("rows",)), (("rows",), ())])
+def test_in_a_copied_project_rows_and_free_names_tell_what_is_published(
+    scene: Scene, published: tuple[str, ...], older: tuple[str, ...]
+) -> None:
+    beginning = copied(scene, published, older).begin()
     assert (beginning.published, beginning.is_published) == (frozenset(published), bool(published))
+
+
+@pytest.mark.parametrize(("published", "older"), [(("files",), ()), ((), ("note",)), (tuple(OURS), ())])
+def test_in_a_copied_project_nothing_is_guessed(
+    scene: Scene, published: tuple[str, ...], older: tuple[str, ...]
+) -> None:
+    """An older output must not be taken for the new one."""
+    with pytest.raises(JournalError, match=r"is not where it was left: neither .*partial.* is known") as caught:
+        copied(scene, published, older).begin()
+    assert caught.value.hint == RESTART_HINT
+
+
+def test_an_older_output_does_not_stand_in_for_one_that_was_removed(scene: Scene) -> None:
+    scene.write()
+    scene.journal("finished")
+    scene.outputs["files"].final.mkdir()
+    shutil.rmtree(scene.outputs["files"].partial)
+    with pytest.raises(JournalError, match="the finished output files is not where it was left"):
+        scene.begin()
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_rows_that_lie_in_both_places(tmp_path: Path, is_folder: bool) -> None:
+    """Of two equal files either will do; folders may hold other files that differ."""
+    name = "files" if is_folder else "rows"
+    scene = Scene(tmp_path, flow(tmp_path, append_row_to=name))
+    scene.write()
+    (scene.outputs["files"].temporary / "parallel_run_step.txt").write_bytes(ROWS)
+    scene.journal("finished")
+    output = scene.outputs[name]
+    for path in (output.final, output.temporary):
+        copy = shutil.copytree if is_folder else shutil.copyfile
+        copy(output.temporary, tmp_path / "copy")
+        if path.exists():
+            path.rename(tmp_path / "first")
+        (tmp_path / "copy").rename(path)
+    if not is_folder:
+        assert scene.begin().published == frozenset()
+        return
+    with pytest.raises(JournalError, match="the finished output files is not where it was left"):
+        scene.begin()
+
+
+def test_a_success_whose_output_is_gone_is_not_tried_again(scene: Scene) -> None:
+    scene.write()
+    scene.journal("finished", failed=1)
+    scene.publish(*OURS)
+    shutil.rmtree(scene.outputs["more"].final)
+    with pytest.raises(JournalError, match=r"the output of the last run is gone: .*more"):
+        scene.begin(scene.success(), retry=True)
+
+
+@pytest.mark.parametrize("what", ["files", "note"])
+def test_a_folder_that_is_gone_is_missed(scene: Scene, what: str) -> None:
+    scene.write()
+    scene.journal("running")
+    folder = scene.outputs[what].partial
+    elsewhere = scene.folder / "elsewhere"
+    folder.rename(elsewhere)
+    for put_back in (lambda: None, lambda: folder.symlink_to(elsewhere)):
+        put_back()
+        with pytest.raises(JournalError, match=r"the output of an interrupted run is gone: .*partial") as caught:
+            scene.begin()
+        assert caught.value.hint == RESTART_HINT
+        assert folder.is_symlink() == folder.exists()
+
+
+def test_another_folder_is_asked_about(scene: Scene) -> None:
+    scene.write()
+    scene.journal("running")
+    folder = scene.outputs["files"].partial
+    shutil.copytree(folder, scene.folder / "copy")
+    folder.rename(scene.folder / "first")
+    (scene.folder / "copy").rename(folder)
+    with pytest.raises(RefusedError, match="is another folder than the one that the interrupted run wrote into"):
+        scene.begin()
+    assert scene.begin(accept_changes=True).kept == OURS
+    assert not scene.begin(restart=True).resumption.resumes
 
 
 @pytest.mark.parametrize("published", [("rows", "files"), ("files",)], ids="+".join)
@@ -253,7 +343,9 @@ def test_rows_that_are_not_as_they_were_left_are_refused(scene: Scene, published
     output = scene.outputs["rows"]
     path = output.final if "rows" in published else output.temporary
     path.unlink() if spoil == "missing" else path.write_bytes(b"two\none\n" if spoil == "changed" else ROWS[:4])
-    with pytest.raises(JournalError, match=r"rows\.csv(\.partial)? is not as the step left it") as caught:
+    with pytest.raises(
+        JournalError, match=r"rows(\.csv(\.partial)?)? is not (as the step|where it was) left"
+    ) as caught:
         scene.begin()
     assert caught.value.hint == RESTART_HINT
     assert scene.outputs["more"].temporary.exists()
