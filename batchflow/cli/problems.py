@@ -48,4 +48,5 @@ def problem_json(problem: Diagnostic) -> dict[str, Any]:
         "hint": problem.hint,
         "origin": problem.origin,
         "position": None if problem.position is None else position_json(problem.position),
+        "other": None if problem.other is None else position_json(problem.other),
     }

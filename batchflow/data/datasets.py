@@ -17,8 +17,8 @@ from pathlib import Path
 
 from batchflow import _core
 from batchflow.data.hints import hint_for_no_match, missing_folder, printable
-from batchflow.data.patterns import FilePattern, matcher_below, matches, parse_pattern
 from batchflow.errors import BatchflowError, DatasetError, ResourceError
+from batchflow.patterns import FilePattern, matcher_below, matches, parse_pattern
 
 _HINTS = {
     errno.EACCES: "every folder of the dataset must be readable, or nobody knows what is missing",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from batchflow.data.patterns import FilePattern
+from batchflow.patterns import FilePattern
 
 _LOOKED_AT_MAX = 5000
 

@@ -21,8 +21,9 @@ from pathlib import Path
 
 from batchflow.model import Failure, FailureEntry, Shortfall
 from batchflow.output.files import explained
-from batchflow.output.replace import open_partial, partial_path, replace_file
+from batchflow.output.replace import open_partial, replace_file
 from batchflow.redaction import redact
+from batchflow.temporary import partial_path
 
 
 def entry_of_failure(failure: Failure, mini_batch: int) -> FailureEntry:

@@ -16,13 +16,14 @@ from batchflow.errors import JournalError
 from batchflow.output.checksums import blocks
 from batchflow.output.files import sync_folder, write_trouble
 from batchflow.output.segment import RESTART_HINT
+from batchflow.temporary import ORDERED_SUFFIX
 
 _BLOCK = 4 << 20
 
 
 def ordered_path(path: Path) -> Path:
     """Where the copy is written."""
-    return path.with_name(path.name + ".ordered")
+    return path.with_name(path.name + ORDERED_SUFFIX)
 
 
 def write_ordered(path: Path, header_size: int, extents: Iterable[Extent]) -> tuple[int, int]:

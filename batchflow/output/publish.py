@@ -28,6 +28,7 @@ from typing import TypeAlias
 
 from batchflow.errors import RefusedError, ResourceError, StepFailedError
 from batchflow.failpoints import reach
+from batchflow.temporary import partial_path, previous_path
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -45,7 +46,7 @@ class PendingOutput:
 
     @property
     def partial(self) -> Path:
-        return self.final.with_name(self.final.name + ".partial")
+        return partial_path(self.final)
 
     @property
     def temporary(self) -> Path:
@@ -59,7 +60,7 @@ class PendingOutput:
 
     @property
     def previous(self) -> Path:
-        return self.final.with_name(f".{self.final.name}.batchflow-previous")
+        return previous_path(self.final)
 
 
 class Recovery(enum.Enum):

@@ -11,10 +11,7 @@ from typing import TextIO
 
 from batchflow.output.files import explained, sync_folder
 from batchflow.private import create_private
-
-
-def partial_path(path: Path) -> Path:
-    return path.with_name(path.name + ".partial")
+from batchflow.temporary import partial_path
 
 
 def open_partial(partial: Path) -> TextIO:

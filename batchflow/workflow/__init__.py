@@ -7,7 +7,7 @@ The rooms, lowest first; ``values`` is the one that others import, the rest is r
     quantities paths shell references         the grammars of single values
     schema shapes supported overrides         the shape of the file, and what is not read yet
     parameters scope declarations scripts     what references can name; code that is only looked at
-    parallel_step steps graph build           steps, their order, the whole
+    parallel_step steps graph collisions build   steps, their order, what they write, the whole
 
 Nothing is imported before one of these names is used: reading a workflow needs pydantic, its values do not.
 """

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from batchflow.errors import UsageError, WorkflowError
 from batchflow.redaction import hide_environment
 from batchflow.workflow import graph, paths, schema, shapes
+from batchflow.workflow.collisions import check_collisions
 from batchflow.workflow.declarations import Declarations
 from batchflow.workflow.diagnostics import Problems, quoted
 from batchflow.workflow.document import Document, Tree, read_document
@@ -133,6 +134,7 @@ def _steps(tree: Tree, scope: Scope, declarations: Declarations) -> dict[str, St
     read = {name: reader.read() for name, reader in readers.items()}
     nodes = {name: reader.node for name, reader in readers.items()}
     graph.check_graph(nodes, scope)
+    check_collisions(nodes, scope)
     check_presence(nodes.values(), scope)
     return {name: step for name, step in read.items() if step is not None}
 

@@ -36,8 +36,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         # the graph of steps
         "BF040": "a step or target of this name does not exist",
         "BF041": "steps depend on each other in a cycle",
-        "BF042": "two steps write the same output, or one writes inside the other's folder",
-        "BF043": "writing this output would destroy the workflow file, an input or our own records",
+        "BF042": "two outputs are one, lie in each other, or have a name that the other takes while it is made",
+        "BF043": "this output would destroy the workflow file, an input or our own records, or become an input itself",
         "BF044": "a step reads what another step writes but does not wait for it",
         # files
         "BF050": "an input does not exist and no step makes it",

@@ -37,6 +37,8 @@ class Diagnostic:
     position: Position | None = None
     hint: str | None = None
     origin: str | None = None
+    other: Position | None = None
+    """The second of two places that contradict each other."""
 
 
 class WorkflowFileError(WorkflowError):
@@ -60,6 +62,7 @@ class _Finding:
     needle: str | None
     position: Position | None
     origin: str | None
+    other: Position | Loc | None
 
 
 class Problems:
@@ -81,11 +84,15 @@ class Problems:
         hint: str | None = None,
         position: Position | None = None,
         origin: str | None = None,
+        other: Position | Loc | None = None,
     ) -> None:
-        """Note a fault at the key or the value ``loc`` of ``document``, at ``position``, or from ``origin``."""
+        """Note a fault at the key or the value ``loc`` of ``document``, at ``position``, or from ``origin``.
+
+        ``other``: a second place that is shown, of the same document if it is a location.
+        """
         if document is not None and origin is None:
             origin = document.origin_of(loc)
-        self._findings.append(_Finding(code, message, hint, document, loc, part, needle, position, origin))
+        self._findings.append(_Finding(code, message, hint, document, loc, part, needle, position, origin, other))
 
     def __bool__(self) -> bool:
         return bool(self._findings)
@@ -107,7 +114,11 @@ class Problems:
             position = finding.document.locate(finding.loc, finding.part, finding.needle)
         hint = None if finding.hint is None else safe_text(finding.hint)
         origin = None if finding.origin is None else safe_text(finding.origin)
-        return Diagnostic(finding.code, safe_text(finding.message), position, hint, origin)
+        other = finding.other
+        if isinstance(other, tuple):
+            document = finding.document
+            other = None if document is None or document.origin_of(other) is not None else document.locate(other)
+        return Diagnostic(finding.code, safe_text(finding.message), position, hint, origin, other)
 
 
 def render_warning(diagnostic: Diagnostic, base: Path) -> str:
@@ -131,19 +142,27 @@ def _order(diagnostic: Diagnostic) -> tuple[bool, str, int, int]:
 
 def _render(diagnostic: Diagnostic, documents: dict[Path, Document], base: Path, kind: str = "error") -> str:
     lines = [f"{kind}[{diagnostic.code}]: {diagnostic.message}"]
-    position, gutter = diagnostic.position, " "
+    position, other = diagnostic.position, diagnostic.other
+    gutter = " " * max((len(str(one.line)) for one in (position, other) if one is not None), default=1)
     if position is not None:
-        gutter = " " * len(str(position.line))
-        lines.append(f"{gutter}--> {safe_text(_shown_path(position.path, base))}:{position.line}:{position.column}")
-        document = documents.get(position.path)
-        if document is not None:
-            text, marks = _excerpt(document.line(position.line), position.column, position.length)
-            lines += [f"{gutter} |", f"{position.line} | {text}".rstrip(), f"{gutter} | {marks}"]
+        lines += _place(position, "-->", gutter, documents, base)
     elif diagnostic.origin is not None:
         lines.append(f"{gutter}--> {diagnostic.origin}")
+    if other is not None:
+        lines += _place(other, ":::", gutter, documents, base)
     if diagnostic.hint is not None:
         lines.append(f"{gutter} = help: {diagnostic.hint}")
     return "\n".join(lines)
+
+
+def _place(position: Position, arrow: str, gutter: str, documents: dict[Path, Document], base: Path) -> list[str]:
+    """Where it is, and the line with the fault underlined if the file was read."""
+    where = f"{gutter}{arrow} {safe_text(_shown_path(position.path, base))}:{position.line}:{position.column}"
+    document = documents.get(position.path)
+    if document is None:
+        return [where]
+    text, marks = _excerpt(document.line(position.line), position.column, position.length)
+    return [where, f"{gutter} |", f"{position.line:{len(gutter)}} | {text}".rstrip(), f"{gutter} | {marks}"]
 
 
 def _shown_path(path: Path, base: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -60,6 +61,7 @@ class StepReader:
         parallel = None
         if shape.parallel is not None and len(good_inputs) == len(inputs) and len(outputs) == len(self._outputs):
             parallel = read_parallel(shape.parallel, self._name, good_inputs, outputs, scope, self._declarations)
+            self.node = replace(self.node, rows=None if parallel is None else parallel.append_row_to)
         return Step(
             name=self._name,
             kind=kind,

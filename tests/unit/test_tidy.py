@@ -30,6 +30,8 @@ LAYERS = {
     "mini_batches": 1,
     "isolation": 1,
     "text": 1,
+    "temporary": 1,
+    "patterns": 1,
     "worker": 2,
     "plan": 2,
     "workflow": 2,

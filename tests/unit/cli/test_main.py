@@ -307,6 +307,7 @@ def test_every_verb_gives_problems_as_json(
                 "hint": "did you mean `run`?",
                 "origin": None,
                 "position": {"path": str(tmp_path / "workflow.toml"), "line": 2, "column": 8, "length": 3},
+                "other": None,
             },
             {
                 "code": "BF024",
@@ -314,6 +315,7 @@ def test_every_verb_gives_problems_as_json(
                 "hint": None,
                 "origin": "--set bad",
                 "position": None,
+                "other": None,
             },
         ],
         "report": report,

@@ -16,8 +16,8 @@ from unit.data.reference import HOSTILE_NAMES, reference_listing, touch
 
 from batchflow import _core
 from batchflow.data import datasets, list_files
-from batchflow.data.patterns import has_wildcard
 from batchflow.errors import BatchflowError, DatasetError, ResourceError
+from batchflow.patterns import has_wildcard
 
 
 def listed(root: Path, *patterns: str) -> list[str]:

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchflow._core import GlobPattern
-from batchflow.data.patterns import FilePattern, matcher_below, matches, parse_pattern
 from batchflow.errors import DatasetError
+from batchflow.patterns import FilePattern, matcher_below, matches, parse_pattern
 
 
 @pytest.mark.parametrize(

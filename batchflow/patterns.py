@@ -92,6 +92,11 @@ def matches(pattern: FilePattern, folder: tuple[bytes, ...], name: bytes) -> boo
     return found is not None and found[0].step(found[1], name)[0]
 
 
+def reaches(pattern: FilePattern, folder: tuple[bytes, ...]) -> bool:
+    """Whether the pattern can match anything below the folder."""
+    return matcher_below(pattern, folder) is not None
+
+
 def _normalised(text: str, path: bytes) -> list[bytes]:
     names: list[bytes] = []
     for name in path.split(b"/"):
