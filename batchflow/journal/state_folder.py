@@ -9,6 +9,8 @@ user can have put there what is found there.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from pathlib import Path
 
 from batchflow.errors import RefusedError, ResourceError
@@ -36,7 +38,7 @@ def make_state_folder(folder: Path) -> Path:
         except PermissionError as error:
             raise RefusedError(
                 f"batchflow cannot keep its state, folder={folder}: {error.strerror}",
-                hint="the folder of the workflow file must be writable",
+                hint=f"make {one.parent} writable for this user",
             ) from error
         except OSError as error:
             raise ResourceError(f"batchflow cannot keep its state, folder={folder}: {error.strerror}") from error
@@ -53,9 +55,16 @@ def open_private_file(path: Path, flags: int) -> int:
     try:
         return open_private(path, flags)
     except PermissionError as error:
-        raise RefusedError(f"cannot open path={path}: {error.strerror}") from error
+        raise RefusedError(f"cannot open path={path}: {error.strerror}", hint=_access_hint(path, error)) from error
     except OSError as error:
         raise ResourceError(f"cannot open path={path}: {error.strerror}") from error
+
+
+def _access_hint(path: Path, error: PermissionError) -> str:
+    """What to make writable: what is there, or the folder in which it is missing."""
+    if error.errno == errno.EPERM:
+        return "only a file of the user who runs batchflow is taken: chown it, or move it away"
+    return f"make {path if os.path.lexists(path) else path.parent} writable for this user"
 
 
 def boot_id() -> str:

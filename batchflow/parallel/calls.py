@@ -354,7 +354,7 @@ def death_error(death: WorkerDied, attempt: int, timeout_s: float | None, *, dam
     """Why a call has no result although it was tried as often as allowed."""
     if death.timed_out and timeout_s is not None:
         return WorkerDiedError(f"the call took longer than timeout_s={timeout_s:g}, attempt={attempt}")
-    what = f"died: {death.exit.describe()}"
+    what = f"died: {death.exit.describe()}{death.crashed_at and f' at {death.crashed_at}'}"
     if damaged:
         what = "wrote over memory that is not its own and was killed"
     elif death.out_of_memory:

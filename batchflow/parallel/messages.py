@@ -95,7 +95,7 @@ def death(died: WorkerDied) -> str:
     elif died.out_of_memory:
         what = f"was killed by the kernel because memory ran out, peak memory {mebibytes(died.peak_rss)}"
     else:
-        what = f"died, {died.exit.describe()}"
+        what = f"died, {died.exit.describe()}{died.crashed_at and f' at {died.crashed_at}'}"
     return f"worker {died.worker} {what}, pid={died.exit.pid}"
 
 

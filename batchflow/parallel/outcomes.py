@@ -332,7 +332,8 @@ def _failure_of_death(
         message = f"worker {death.worker} wrote over memory that is not its own and was killed, {where}"
     else:
         memory = f", peak memory {mebibytes(death.peak_rss)}" if death.peak_rss else ""
-        message = f"worker {death.worker} died: {death.exit.describe()}, {where}{memory}"
+        how = f"{death.exit.describe()}{death.crashed_at and f' at {death.crashed_at}'}"
+        message = f"worker {death.worker} died: {how}, {where}{memory}"
     return Failure(
         dispatch,
         kind,

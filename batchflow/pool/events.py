@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from batchflow._core import Channel
 from batchflow.model import WorkerExit
+
+_FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
+"""As ``faulthandler`` writes it."""
+_LIBRARIES = (f"{os.path.dirname(os.__file__)}/", "<")  # noqa: PTH120 - as Python names it
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,20 @@ class WorkerDied:
     """The kernel killed it because memory had run out."""
     stuck: bool = False
     """It has not ended although it was killed: the kernel holds it.  Its slot stays empty."""
+
+    @property
+    def crashed_at(self) -> str:
+        """Where the user's code was when a signal ended it, ``score.py line 8 in run``; empty if Python did not say.
+
+        The innermost frame that is no library's, if there is one.
+        """
+        _, marker, dump = self.output_tail.rpartition("Fatal Python error: ")
+        frames = [] if not marker or self.exit.signal is None else _FRAME.findall(dump)
+        own = next((one for one in frames if not one[0].startswith(_LIBRARIES) and "-packages/" not in one[0]), None)
+        if not frames:
+            return ""
+        path, line, function = own or frames[0]
+        return f"{path.rpartition('/')[2]} line {line} in {function}"
 
 
 @dataclass(frozen=True)

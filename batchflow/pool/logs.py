@@ -42,10 +42,11 @@ class WorkerLog:
         """At most 64 KiB from ``offset``, without our own frames in a dump of a stack."""
         return "\n".join(_lines(os.pread(self.fd, 1 << 16, offset))).strip()
 
-    def tail(self, line_count: int = 20, end: int | None = None) -> str:
-        """The last lines, of the whole log or of what lies before ``end``, without our own frames."""
+    def tail(self, line_count: int = 20, *, start: int = 0, end: int | None = None) -> str:
+        """The last lines, of the whole log or of what lies from ``start`` to ``end``, without our own frames."""
         size = self.size() if end is None else end
-        return "\n".join(_lines(os.pread(self.fd, min(size, TAIL_SIZE), max(0, size - TAIL_SIZE)))[-line_count:])
+        start = max(start, size - TAIL_SIZE)
+        return "\n".join(_lines(os.pread(self.fd, max(0, size - start), start))[-line_count:])
 
     def trim(self) -> None:
         """Call now and then: a log that has grown long gives up its middle."""

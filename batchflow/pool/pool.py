@@ -130,6 +130,7 @@ class WorkerPool:
                 return
             slot = self.slots[number] = Slot(number, channel, Watch(2 * TICK_S), log=slot.log, backoff=slot.backoff)
         slot.asked_for = True
+        slot.log_start = 0 if slot.log is None else slot.log.size()
         log_fds = () if slot.log is None else (slot.log.fd,)
         self._zygote.send_fork(number, slot.channel.generation, (slot.channel.fd, self._event_fd, *log_fds))
         slot.channel.close_fd()
@@ -276,7 +277,7 @@ class WorkerPool:
                 out_of_memory=was_killed and self._oom.claim(),
                 stuck=stuck,
                 peak_rss=peak_rss,
-                output_tail="" if slot.log is None else slot.log.tail(end=slot.stack_at),
+                output_tail="" if slot.log is None else slot.log.tail(start=slot.log_start, end=slot.stack_at),
                 stack=stack,
             )
         )

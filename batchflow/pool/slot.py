@@ -56,5 +56,7 @@ class Slot:
     stack_at: int | None = None
     """Where in the log the stack that we asked for begins."""
     log: WorkerLog | None = None
+    log_start: int = 0
+    """Where in it the words of this process begin; those before it came from earlier ones."""
     backoff: Backoff = field(default_factory=Backoff)
     """Of starts that failed: the fork itself, or a worker that never got ready."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib.util
 import os
 import threading
@@ -51,9 +52,12 @@ def check_call(target: str, folder: Path) -> None:
             raise ScriptFault("BF051", f"no module `{module}`", hint)
         return
     shown = os.path.relpath(path, folder)
-    definition = find_definition(parse_script(path, f"module {shown}"), function)
+    tree = parse_script(path, f"module {shown}")
+    definition = find_definition(tree, function)
     hint = f"define {function}(inputs, outputs, args)"
     if definition is None:
+        near = difflib.get_close_matches(function, _names(tree), n=1)
+        hint = f"did you mean `{module}:{near[0]}`?" if near else hint
         raise ScriptFault("BF053", f"module {shown} does not define {function}()", hint)
     if isinstance(definition, ast.AsyncFunctionDef):
         raise ScriptFault("BF053", f"{function}() of {shown} is async", "make it a plain function")
@@ -105,6 +109,12 @@ def find_definition(tree: ast.Module, name: str) -> ast.stmt | None:
         if name in _defined_by(statement):
             found = statement
     return found
+
+
+def _names(tree: ast.Module) -> list[str]:
+    """The functions and classes of a module, those that are its own affair left out."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return [one.name for one in _top_level(tree.body) if isinstance(one, kinds) and not one.name.startswith("_")]
 
 
 def accepts(function: ast.FunctionDef, count: int) -> bool:

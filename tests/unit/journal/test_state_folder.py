@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -38,10 +39,26 @@ def test_permission_that_is_missing_is_for_the_user_to_give(tmp_path: Path, monk
     monkeypatch.setattr(room, "make_private_folder", refused)
     with pytest.raises(RefusedError, match=r"batchflow cannot keep its state, folder=.*: Permission denied") as caught:
         make_state_folder(tmp_path / ".batchflow" / "flow")
-    assert caught.value.hint == "the folder of the workflow file must be writable"
+    assert caught.value.hint == f"make {tmp_path} writable for this user"
+    (tmp_path / ".batchflow").mkdir(mode=0o700)
+    with pytest.raises(RefusedError) as caught:
+        make_state_folder(tmp_path / ".batchflow" / "flow")
+    assert caught.value.hint == f"make {tmp_path / '.batchflow'} writable for this user"
     monkeypatch.setattr(room, "open_private", refused)
-    with pytest.raises(RefusedError, match=r"cannot open path=.*lock: Permission denied"):
+    with pytest.raises(RefusedError, match=r"cannot open path=.*lock: Permission denied") as caught:
         open_private_file(tmp_path / "lock", 0)
+    assert caught.value.hint == f"make {tmp_path} writable for this user", "where the file is missing"
+    (tmp_path / "lock").touch()
+    with pytest.raises(RefusedError) as caught:
+        open_private_file(tmp_path / "lock", 0)
+    assert caught.value.hint == f"make {tmp_path / 'lock'} writable for this user"
+
+
+def test_a_file_of_another_kind_or_user_is_to_be_chowned_or_moved(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RefusedError, match="it is not a file of this user") as caught:
+        open_private_file(tmp_path / "pipe", os.O_RDWR)
+    assert caught.value.hint == "only a file of the user who runs batchflow is taken: chown it, or move it away"
 
 
 def test_a_boot_without_a_name_has_an_empty_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,37 @@ def test_a_threshold_names_what_would_tolerate_it(
     ways = "fix the cause, then `batchflow retry`"
     ways += f"; or tolerate them: {setting}, then `batchflow run`" if setting else ""
     assert messages.ways_on(setting) == ways
+
+
+CRASH = """\
+Fatal Python error: Segmentation fault
+
+Current thread 0x00007f (most recent call first):
+{frames}  File "/w/score.py", line 8 in run
+  File "/w/score.py", line 2 in start
+
+Extension modules: numpy (total: 1)"""
+IN_LIBRARIES = (
+    f'  File "{Path(os.__file__).parent}/ctypes/__init__.py", line 519 in string_at\n'
+    '  File "/venv/lib/python3/site-packages/fast/__init__.py", line 3 in go\n'
+    '  File "<frozen runpy>", line 88 in _run_code\n'
+)
+
+
+@pytest.mark.parametrize("frames", ["", IN_LIBRARIES])
+def test_a_crash_says_where_the_users_code_was(frames: str) -> None:
+    tail = f'  File "/w/old.py", line 1 in printed\n{CRASH.format(frames=frames)}'
+    died = death(tail, signal=11)
+    assert died.crashed_at == "score.py line 8 in run"
+    assert messages.death(died) == "worker 3 died, signal 11 (SIGSEGV) at score.py line 8 in run, pid=42"
+
+
+def test_a_crash_in_libraries_alone_names_the_innermost_and_no_dump_nothing() -> None:
+    head, _, _ = CRASH.partition("{frames}")
+    assert death(head + IN_LIBRARIES, signal=11).crashed_at == "__init__.py line 519 in string_at"
+    assert death(head, signal=11).crashed_at == ""
+    assert death('  File "/w/score.py", line 8 in run', signal=9).crashed_at == ""
+    assert death(CRASH.format(frames=""), signal=None, exit_code=1).crashed_at == ""
 
 
 def test_a_threshold_shows_the_first_failure_with_its_traceback() -> None:

@@ -32,6 +32,9 @@ def test_the_tail_is_the_last_lines(log: WorkerLog) -> None:
     assert log.tail().splitlines() == [f"line {number}" for number in range(80, 100)]
     assert log.tail(2, end=len("line 0\nline 1\nline 2\n")) == "line 1\nline 2"
     assert log.tail(end=0) == ""
+    first = len("line 0\nline 1\n")
+    assert log.tail(start=first, end=first + len("line 2\nline 3\n")) == "line 2\nline 3"
+    assert log.tail(start=log.size()) == log.tail(start=log.size() + 9) == ""
 
 
 def test_a_tail_has_a_bounded_size_whatever_it_holds(log: WorkerLog) -> None:
