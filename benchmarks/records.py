@@ -33,11 +33,13 @@ class Records:
     def of_case(self, case: str) -> list[dict[str, Any]]:
         return [scenario for (name, _), scenario in self.scenarios.items() if name == case]
 
-    def find(self, case: str, **fields: object) -> dict[str, Any] | None:
-        """The first scenario of the case whose record has these fields."""
-        return next(
-            (one for one in self.of_case(case) if all(one.get(key) == value for key, value in fields.items())), None
-        )
+    def find(self, case: str, *, form: str = "", **fields: object) -> dict[str, Any] | None:
+        """The first scenario of the case whose record has these fields, and ``form`` as a part of its title."""
+        for one in self.of_case(case):
+            is_of_form = not form or form in one["title"].split(", ")
+            if is_of_form and all(one.get(key) == value for key, value in fields.items()):
+                return one
+        return None
 
     def fit(self, name: str) -> dict[str, Any] | None:
         """What was fitted to a variant of *dispatch*, from the newest record."""

@@ -102,7 +102,7 @@ def curve_line(fit: dict[str, Any], metric: dict[str, Any], axis: str) -> str:
 
 def verdict_lines(scenario: dict[str, Any]) -> list[str]:
     lines = [
-        f"- target: {one.target.ours} {one.wanted}: {'met' if one.is_met else '**missed**'}, {one.found}"
+        f"- target: {one.target.ours}, {one.measure} {one.wanted}: {'met' if one.is_met else '**missed**'}, {one.found}"
         for one in targets.verdicts(scenario)
     ]
     return ["", *lines] if lines else []

@@ -120,8 +120,8 @@ def test_the_newest_record_counts_and_a_quick_one_never(tmp_path):
 def test_the_targets_say_what_is_met_and_how_many_are_not_judged(tmp_path):
     write(tmp_path, "one", dispatch(2.0))
     lines = pages.target_lines(Records.load(tmp_path))
-    assert "| dispatch: t | batchflow | ≤ 1.25 × the time of loop | 1.25 × | met |" in lines
-    assert "| dispatch: t | batchflow | 4 × as fast as pool, best | 3.26 × | **missed** |" in lines
+    assert "| dispatch: t | batchflow: time | ≤ 1.25 × that of loop | 1.25 × | met |" in lines
+    assert "| dispatch: t | batchflow: time | ≥ 4 × less than pool, best | 3.26 × | **missed** |" in lines
     assert lines[-1].startswith("2 of 3 met; ")
 
 
