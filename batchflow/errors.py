@@ -101,7 +101,14 @@ class JournalError(RefusedError):
 
 
 class ChangedStepError(RefusedError):
-    """An interrupted step has changed since, and much of it is done: say whether that is kept or dropped."""
+    """An interrupted step has changed since, and much of it is done: say whether that is kept or dropped.
+
+    ``can_be_kept`` is false where what is done has no use after the change: put that back, or have it dropped.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, can_be_kept: bool = True) -> None:
+        super().__init__(message, hint=hint)
+        self.can_be_kept = can_be_kept
 
 
 class InternalError(BatchflowError):

@@ -85,8 +85,13 @@ def _failed(problem: Exception, words: list[str], continues: Sequence[str] | Non
             problem = ResourceError(f"the machine gave out: {problem or 'out of memory'}")
     if isinstance(problem, ChangedStepError):
         code = problem.exit_code
-        keep, drop = (typed_command(["run", flag, *words[1:]]) for flag in ("--accept-changes", "--restart"))
-        lines = [*error_lines(ChangedStepError(problem.message)), *answer_lines(keep, drop)]
+        flags = ("--accept-changes", "--restart")
+        rest = [word for word in words[1:] if word != flags[0]]
+        keep, drop = (typed_command(["run", flag, *rest]) for flag in flags)
+        lines = [
+            *error_lines(ChangedStepError(problem.message)),
+            *answer_lines(keep if problem.can_be_kept else None, drop),
+        ]
     elif isinstance(problem, BatchflowError):
         code = problem.exit_code
         # Nothing continues after a mistake in the command line or the file: it has to be corrected first.

@@ -278,8 +278,10 @@ def error_lines(error: BatchflowError, command: str | None = None) -> list[str]:
     return lines
 
 
-def answer_lines(keep: str, drop: str) -> list[str]:
-    """The two commands that answer a refusal because an interrupted step has changed."""
+def answer_lines(keep: str | None, drop: str) -> list[str]:
+    """The commands that answer a refusal because an interrupted step has changed; ``keep``: None if it cannot be."""
+    if keep is None:
+        return [f"to drop what is done and begin the step anew: {drop}"]
     return [
         f"to keep what is done (the output will hold rows of both versions): {keep}",
         f"to drop it and begin the step anew: {drop}",

@@ -18,6 +18,7 @@ from batchflow.journal.commits import JOURNAL_NAME, State
 from batchflow.journal.records import Success
 from batchflow.output.publish import PendingOutput, discard
 from batchflow.output.segment import RESTART_HINT
+from batchflow.runner.leftovers import remove_leftovers
 from batchflow.runner.resume import Past, Resumption, decide, look
 from batchflow.runner.values import RunOptions
 from batchflow.workflow.values import ParallelSettings, Step, Workflow
@@ -84,6 +85,8 @@ def begin(
         past, resumption = None, Resumption(notices=(f"begins anew; dropped: {error.message}",))
     if options.restart:
         drop_journal(state_folder)
+    if past is not None and not (past.is_over or resumption.resumes):
+        remove_leftovers(past.state.signature, workflow)
     names = kept_outputs(step)
     # What begins anew is emptied by the committer, when the journal has forgotten it.
     whole = Beginning(resumption, kept=names)

@@ -122,8 +122,10 @@ class Planner:
     def _with_prospect(self, plan: StepPlan) -> StepPlan:
         """The plan of a step with what becomes of the work of earlier runs."""
         step = self._workflow.steps[plan.step]
-        past = self.pasts.of(step) if plan.stale and self._going_on is None else None
-        if past is None:
+        if not plan.stale or self._going_on is not None:
+            return plan
+        past = self.pasts.of(step)
+        if past is None and step.name not in self._retried and step.name not in self._blocked:
             return plan
         waits_for = [name for name in step.dependencies if name in self._stale]
         if step.name in self._blocked:

@@ -66,10 +66,16 @@ class Pasts:
         if isinstance(past, JournalError):
             return "a journal that cannot be believed"  # nobody knows what failed: the retry is refused
         if past is None:
-            return ""
+            return self._unnamed(step)
         kinds = [(past.committed.failed, "failed item"), (past.committed.to_do, "missing item")]
         counted = ", ".join(count(number, kind) for number, kind in kinds if number)
         return counted or ("" if past.is_over else "an output to finish")
+
+    def _unnamed(self, step: Step) -> str:
+        """What failed of a success whose journal is gone."""
+        success = self._successes.get(step.name)
+        failed = 0 if success is None or success.receipt is None else int(success.receipt["failed"])
+        return f"{count(failed, 'failed item')} that no journal names" if failed else ""
 
 
 def retry_reason(left_over: str) -> Reason:

@@ -1,8 +1,11 @@
 """What becomes of the work that an interrupted parallel step has done.  Pure, but for ``look``, which reads.
 
-    what is split changed          begin anew, with one line of notice
-    code or settings changed       less than a minute of work: begin anew, with a notice; more: refuse, with the diff
-    nothing changed                go on
+    nothing changed, or nothing that what is done depends on      go on
+    input files were added, removed or changed                    begin anew, with one line of notice
+    code or settings changed, and what is done could be kept      less than a minute of work: begin anew, with a
+    places or form of the outputs changed, it cannot be kept      notice; more: refuse, with what changed
+
+Only the first of the last two can be accepted.
 
 Invariant: work is dropped only with a notice, and never more than ``WORK_AT_STAKE_S`` of it because of an edit.
 """
@@ -20,7 +23,7 @@ from batchflow.journal.records import Success
 from batchflow.runner.freshness import compare, judge
 from batchflow.runner.values import Committed, Reason, RunOptions
 from batchflow.text import count
-from batchflow.workflow.values import Step, Workflow
+from batchflow.workflow.values import ParallelSettings, Step, Workflow
 
 WORK_AT_STAKE_S = 60.0
 
@@ -34,6 +37,8 @@ class Resumption:
     reopens: bool = False
     """Have what failed done again."""
     notices: tuple[str, ...] = ()
+    mini_batch_size: int | None = None
+    """Items of a mini-batch if they have to be as they were, whatever is declared now."""
 
 
 @dataclass(frozen=True)
@@ -78,31 +83,48 @@ def decide(
 ) -> Resumption:
     """What to do about ``past`` when ``step``, which is stale, is run as ``signature`` says.
 
-    Raises ``ChangedStepError`` when more than ``WORK_AT_STAKE_S`` of work and a change stand against each other.
+    Raises ``ChangedStepError`` when more than ``WORK_AT_STAKE_S`` of work and a change stand against each other,
+    ``RefusedError`` when ``retry`` cannot find, or not put into their places, the items that failed.
     """
-    if past is None or (past.is_over and not options.retry):
+    anew = forced or options.restart
+    if past is None:
+        if options.retry and not anew:
+            raise _without_journal(step)
         return Resumption()
-    if forced or options.restart:
+    if past.is_over and not options.retry:
+        return Resumption()
+    if anew:
         return Resumption(notices=_anew(past))
-    moved = _other_work(step, past.state.signature, signature)
-    if moved is not None:
-        if options.retry and past.state.totals.failed:
-            raise RefusedError(
-                f"step {step.name}: {moved} since: the failed items alone cannot be tried again",
-                hint="batchflow run brings the step up to date",
-            )
-        return Resumption(notices=_anew(past, moved))
-    changes = _changes(step, workflow, past.state.signature, signature)
+    if step.parallel is None:
+        return Resumption(notices=_anew(past, "it was a parallel step"))
+    usability = _Usability(step.parallel, past.state.signature, signature)
+    if options.retry and past.state.totals.failed and (what := usability.describe()):
+        raise RefusedError(
+            f"step {step.name}: {what} since: the failed items alone cannot be tried again",
+            hint="batchflow run brings the step up to date",
+        )
+    if usability.other_items:
+        return Resumption(notices=_anew(past, usability.other_items))
+    changes = usability.changes(step, workflow)
+    may_be_kept = not usability.keys
     kept: tuple[str, ...] = ()
     if changes:
         said = "; ".join(one.describe() for one in changes)
-        if not (options.accept_changes or options.retry):
+        if not (may_be_kept and (options.accept_changes or options.retry)):
             if past.state.work_s >= WORK_AT_STAKE_S:
-                raise _refusal(step, past, changes)
+                raise _refusal(step, past, changes, usability.keys)
             return Resumption(notices=_anew(past, said))
         done = past.committed.succeeded if options.retry else past.committed.done
         kept = (f"{count(done, 'item')} of before the change {'is' if done == 1 else 'are'} kept ({said})",)
-    return _go_on(step, past, options, kept)
+    return _go_on(step, step.parallel, past, options, kept)
+
+
+def _without_journal(step: Step) -> RefusedError:
+    return RefusedError(
+        f"step {step.name}: its journal, which names what failed, is gone:"
+        " the failed items alone cannot be tried again",
+        hint=f"batchflow run {step.name} -f does all of the step again",
+    )
 
 
 def _anew(past: Past, why: str = "") -> tuple[str, ...]:
@@ -112,60 +134,100 @@ def _anew(past: Past, why: str = "") -> tuple[str, ...]:
     return (f"begins anew{why and f' ({why})'}; dropped: {past.committed.amount()}",)
 
 
-def _go_on(step: Step, past: Past, options: RunOptions, notices: tuple[str, ...]) -> Resumption:
-    failed = past.state.totals.failed
+def _go_on(
+    step: Step, settings: ParallelSettings, past: Past, options: RunOptions, notices: tuple[str, ...]
+) -> Resumption:
+    state = past.state
+    failed = state.totals.failed
     # What failed stays failed as long as it is tolerated; where it is not, nothing but trying again could help.
-    reopens = bool(failed) and (options.retry or bool(judge(_as_receipt(past.state), step)))
+    reopens = bool(failed) and (options.retry or bool(judge(_as_receipt(state), step)))
+    size: int | None = state.mini_batch_size
+    is_done = not (past.committed.to_do or reopens)
+    if size == settings.mini_batch_size or is_done or not _writes_files(step, settings):
+        size = None
     if not past.is_over and past.committed.done:
         notices += (f"goes on: {past.committed.describe()}",)
     if reopens and not options.retry:
         notices += (f"{count(failed, 'item')} that failed before {'is' if failed == 1 else 'are'} tried again",)
-    return Resumption(resumes=True, reopens=reopens, notices=notices)
+    if size is not None:
+        notices += (f"mini-batches keep their {count(size, 'item')}: the script's own files may be named by them",)
+    return Resumption(resumes=True, reopens=reopens, notices=notices, mini_batch_size=size)
 
 
-def _other_work(step: Step, old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
-    """Why the items, or the places of their rows, are not those of before; None if they are."""
-    settings = step.parallel
-    if settings is None:
-        return "it was a parallel step"
-    before, after = old["settings"], new["settings"]
-    over = settings.over
-    if before.get("parallel.over") != over or before.get(f"inputs.{over}") != after.get(f"inputs.{over}"):
-        return f"input {over} is another one"
-    was, now = old["inputs"].get(over), new["inputs"].get(over)
-    if was != now:
-        counts = [one.get("count", 1) if one else 0 for one in (was, now)]
-        many = "" if counts[0] == counts[1] else f", {counts[0]:,} → {counts[1]:,} files"
-        return f"files of input {over} were added, removed or changed{many}"
-    if _outputs(before) != _outputs(after):
-        return "the outputs are declared otherwise"
-    return None
+def _writes_files(step: Step, settings: ParallelSettings) -> bool:
+    """Whether the script makes outputs itself: what it has written for mini-batches of one size, nobody replaces when
+    these items come in mini-batches of another."""
+    kept = step.outputs.keys() - {settings.failed_to, settings.receipt_to}
+    return any(name != settings.append_row_to or step.outputs[name].is_folder for name in kept)
 
 
-_FORM_OF_ROWS = frozenset(
+_FORM_OF_ROWS = tuple(
     f"parallel.{name}"
     for name in ("append_row_to", "append_row_file_name", "output_action", "output_format", "header", "delimiter")
 )
 """Settings of which one file cannot have two."""
+_REPORTS = ("parallel.failed_to", "parallel.receipt_to")
+_HARMLESS = ("parallel.mini_batch_size", "parallel.order")
+"""Settings of which a file may have had two: what is left is split anew, and the order is made in the end."""
 
 
-def _outputs(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name.startswith("outputs.") or name in _FORM_OF_ROWS}
+class _Usability:
+    """What the rows and files made under one signature are worth under another."""
+
+    def __init__(self, settings: ParallelSettings, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        self._old, self._new = old, new
+        before, after = old["settings"], new["settings"]
+        was, now = old["inputs"].get(settings.over), new["inputs"].get(settings.over)
+        pattern = f"inputs.{settings.over}"
+        is_over_another = before.get("parallel.over") != settings.over
+        self.other_items = ""
+        """Why the items are others though nobody edited anything; empty if they are not."""
+        if was != now and not is_over_another and before.get(pattern) == after.get(pattern):
+            counts = [one.get("count", 1) if one else 0 for one in (was, now)]
+            many = "" if counts[0] == counts[1] else f", {counts[0]:,} → {counts[1]:,} files"
+            self.other_items = f"files of input {settings.over} were added, removed or changed{many}"
+        places, places_now = _kept_places(before), _kept_places(after)
+        form = ["parallel.over", *_FORM_OF_ROWS, *([] if was == now else [pattern])]
+        self.keys = [key for key in form if before.get(key) != after.get(key)]
+        """Settings whose edit leaves what is done without a use."""
+        self.keys += sorted(key for key in places.keys() | places_now if places.get(key) != places_now.get(key))
+        outputs = {key for key in before.keys() | after if key.startswith("outputs.")}
+        copies = outputs - places.keys() - places_now.keys()
+        # An output that becomes a copy, or one no more, has its place as before: then that is the change to tell.
+        reports = set() if self.keys else {*_REPORTS, *copies}
+        self._harmless = {*_HARMLESS, *reports, *([pattern] if was == now else [])}
+
+    def describe(self) -> str:
+        """Why what is done cannot be completed; empty if it can."""
+        return self.other_items or (f"{', '.join(self.keys)} changed" if self.keys else "")
+
+    def changes(self, step: Step, workflow: Workflow) -> list[Reason]:
+        """What would make other rows or files now."""
+        before, after = self._old["settings"], self._new["settings"]
+        same = {key: value for key, value in after.items() if key in self._harmless}
+        settings = {key: value for key, value in before.items() if key not in self._harmless} | same
+        reasons = compare({**self._old, "settings": settings}, self._new, step, workflow)
+        return [reason for reason in reasons if reason.kind != "upstream"]
 
 
-def _changes(step: Step, workflow: Workflow, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Reason]:
-    """What would make other rows now, apart from what is split."""
-    size = {"parallel.mini_batch_size": new["settings"].get("parallel.mini_batch_size")}
-    before = {**old, "settings": {**old["settings"], **size}}
-    return [reason for reason in compare(before, new, step, workflow) if reason.kind != "upstream"]
+def _kept_places(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Where outputs are that the runs of a step write, one after another; copies of reports are made in the end."""
+    reports = {f"outputs.{settings.get(key)}" for key in _REPORTS}
+    return {key: value for key, value in settings.items() if key.startswith("outputs.") and key not in reports}
 
 
-def _refusal(step: Step, past: Past, changes: list[Reason]) -> ChangedStepError:
+def _refusal(step: Step, past: Past, changes: list[Reason], unusable: list[str]) -> ChangedStepError:
     lines = "".join(f"\n  {one.describe()}" for one in changes)
+    hint = "--accept-changes keeps what is done (the output will hold rows of both versions), --restart drops it"
+    if unusable:
+        names = " and ".join(unusable)
+        lines += f"\nwith another {names} nothing of what is done can be kept: put that back to go on"
+        hint = "--restart drops what is done"
     return ChangedStepError(
         f"step {step.name} was interrupted when {past.committed.share} were done ({past.committed.work}),"
         f" and has changed since:{lines}",
-        hint="--accept-changes keeps what is done (the output will hold rows of both versions), --restart drops it",
+        hint=hint,
+        can_be_kept=not unusable,
     )
 
 

@@ -206,6 +206,15 @@ def settings_of(step: Step, folder: Path) -> dict[str, Any]:
     return {key: _portable(value, pattern) for key, value in found.items()}
 
 
+def output_places(signature: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """Where the outputs lay when the step was signed, which need not be where they are declared now."""
+    return {
+        key.partition(".")[2]: folder / str(value).rstrip("/")
+        for key, value in signature["settings"].items()
+        if key.startswith("outputs.")
+    }
+
+
 def code_of(step: Step, workflow: Workflow, code: CodeReader) -> dict[str, str]:
     """File → digest of the code that the step runs, as far as it lies beside the workflow or the script."""
     folder = workflow.folder

@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -173,6 +173,8 @@ def _run_parallel(job: StepJob, settings: ParallelSettings) -> Receipt:
     folder = script_folder(job.outputs)
     final = rows_path(settings, job.outputs, final=True)
     resumption = job.beginning.resumption
+    if resumption.mini_batch_size is not None:
+        settings = replace(settings, mini_batch_size=resumption.mini_batch_size)
     receipt = job.run_parallel(
         ParallelJob(
             step=step.name,

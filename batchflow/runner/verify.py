@@ -26,7 +26,7 @@ from batchflow.output.ordering import ordered_path
 from batchflow.output.receipt import read_receipt
 from batchflow.runner.freshness import states
 from batchflow.runner.resume import past_of
-from batchflow.runner.signature import Observer, content_of
+from batchflow.runner.signature import Observer, content_of, output_places
 from batchflow.runner.steps import step_folder
 from batchflow.runner.values import Committed
 from batchflow.workflow.values import Workflow
@@ -156,7 +156,7 @@ class _Check:
                 report.problems += check_rows(rows, journal.extents(by="offset"))
         if not is_over:
             # One that is finished takes the place of the last success just now: neither of them is recorded as it is.
-            return set(_places(state.signature, self._folder)) if state.phase == "finished" else set()
+            return set(output_places(state.signature, self._folder)) if state.phase == "finished" else set()
         report.problems += check_failed_list(self._state_folder / "failed.jsonl", journal.failures())
         self._check_receipt(state)
         # A folder holds more than the rows.
@@ -211,7 +211,7 @@ class _Check:
     def _check_outputs(self, success: Success, covered: set[str]) -> None:
         self._report.output_count = len(success.outputs)
         rows = success.signature["settings"].get("parallel.append_row_to")
-        for name, path in _places(success.signature, self._folder).items():
+        for name, path in output_places(success.signature, self._folder).items():
             if name in covered or name not in success.outputs:
                 continue
             was = success.outputs[name]
@@ -236,22 +236,13 @@ def _is_parallel(signature: Mapping[str, Any]) -> bool:
     return bool(signature["settings"].get("kind") == "parallel")
 
 
-def _places(signature: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """Where the outputs lay when the step was signed, which need not be where they are declared now."""
-    return {
-        key.partition(".")[2]: folder / str(value).rstrip("/")
-        for key, value in signature["settings"].items()
-        if key.startswith("outputs.")
-    }
-
-
 def _rows_place(state: State, folder: Path, *, published: bool) -> tuple[str, Path] | None:
     """The output that takes the rows, and the file they are in just now; None with ``summary_only``."""
     settings = state.signature["settings"]
     name = settings.get("parallel.append_row_to")
     if name is None:
         return None
-    final = _places(state.signature, folder)[name]
+    final = output_places(state.signature, folder)[name]
     inner = settings.get("parallel.append_row_file_name") or "parallel_run_step.txt"
     is_folder = str(settings[f"outputs.{name}"]).endswith("/")
 

@@ -179,6 +179,12 @@ def test_a_step_that_has_changed_is_answered_with_one_of_two_commands(
         " batchflow run --accept-changes 'my flow.toml' -- -odd",
         "to drop it and begin the step anew: batchflow run --restart 'my flow.toml' -- -odd",
     ]
+    error.can_be_kept = False
+    assert main(["run", "--accept-changes", "-k"], FakeRooms(tmp_path, error=error)) == 6
+    assert capsys.readouterr().err.splitlines()[2:] == [
+        "to drop what is done and begin the step anew: batchflow run --restart -k"
+    ]
+    error.can_be_kept = True
     assert main(["retry", "-k"], FakeRooms(tmp_path, error=error)) == 6
     assert (
         "to keep what is done (the output will hold rows of both versions): batchflow run --accept-changes -k\n"

@@ -112,3 +112,26 @@ def test_what_is_not_as_it_was_left_cannot_be_completed(workflow: Workflow, reas
         assert isinstance(found.refusal, RefusedError)
         expected = cannot_retry(step, "output rows is not as the step left it")
         assert (found.refusal.message, found.refusal.hint) == (expected.message, expected.hint)
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty file", "nothing begun"])
+def test_retry_of_a_success_without_its_journal_is_refused(workflow: Workflow, left: str) -> None:
+    if left != "nothing":
+        Journal.open_for_run(step_folder(workflow, "score")).close()
+    if left == "an empty file":
+        (step_folder(workflow, "score") / "journal.db").write_bytes(b"")
+    step = workflow.steps["score"]
+    receipt = {"items_in": 6, "succeeded": 4, "failed": 2, "mini_batches": 1, "failed_mini_batches": 1}
+    recorded = success()["score"]
+    for one, left_over in (
+        (replace(recorded, receipt=receipt), "2 failed items that no journal names"),
+        (replace(recorded, receipt=receipt | {"failed": 0}), ""),
+        (recorded, ""),
+    ):
+        pasts = Pasts(workflow, {"score": one})
+        assert (pasts.of(step), pasts.left_over(step), pasts.is_over(step)) == (None, left_over, False)
+    reasons = (retry_reason("2 failed items that no journal names"),)
+    found = prospect(step, workflow, None, SIGNATURE, RunOptions(retry=True), reasons)
+    assert found.refusal is not None
+    assert "its journal, which names what failed, is gone" in found.refusal.message
+    assert prospect(step, workflow, None, SIGNATURE, RunOptions(retry=True, restart=True), reasons).refusal is None

@@ -89,11 +89,52 @@ def test_a_success_that_is_recorded_is_over(workflow: Workflow) -> None:
     [
         SIGNATURE,
         changed("settings", **{"parallel.mini_batch_size": 99}),
+        changed("settings", **{"parallel.order": "completion"}),
+        changed("settings", **{"parallel.failed_to": "failed", "outputs.failed": "failed.jsonl"}),
+        changed("settings", **{"parallel.receipt_to": "receipt", "outputs.receipt": "receipt.json"}),
+        changed("settings", **{"inputs.files": ["in/", "in/*"]}),  # which are the same files
         changed("upstream", train="run-9"),
     ],
 )
 def test_what_makes_the_same_rows_goes_on(new: dict[str, Any], workflow: Workflow) -> None:
     assert decided(workflow, interrupted(), new) == Resumption(resumes=True, notices=(GOES_ON,))
+
+
+def test_a_copy_of_a_report_may_go_or_move_too(workflow: Workflow) -> None:
+    copies = {"parallel.failed_to": "failed", "outputs.failed": "failed.jsonl", "outputs.receipt": "receipt.json"}
+    past = interrupted()
+    old = changed("settings", **copies, **{"parallel.receipt_to": "receipt"})
+    past = replace(past, state=replace(past.state, signature=old))
+    moved = changed("settings", **copies | {"outputs.failed": "other.jsonl", "parallel.receipt_to": "receipt"})
+    for new in (SIGNATURE, moved):
+        assert decided(workflow, past, new) == Resumption(resumes=True, notices=(GOES_ON,))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "keeps"),
+    [
+        ({"rows": "rows.csv"}, False),
+        ({"rows": "rows.csv", "failed": "failed.jsonl", "receipt": "receipt.json"}, False),
+        ({"rows": "rows.csv", "log": "log.txt"}, True),
+        ({"rows": "rows.csv", "parts": "parts/"}, True),
+        ({"rows": "out/"}, True),
+    ],
+)
+def test_files_of_the_script_keep_the_mini_batches_they_were_named_by(
+    outputs: dict[str, str], keeps: bool, tmp_path: Path
+) -> None:
+    reports = {f"{name}_to": name for name in ("failed", "receipt") if name in outputs}
+    settings = ParallelSettings(tmp_path / "score.py", tmp_path, "files", append_row_to="rows", **reports)
+    tolerant = replace(settings, error_threshold=Threshold(count=5), mini_batch_size=99)
+    flow = Flow(tmp_path).parallel("score", tolerant, inputs={"files": ["in/*"]}, outputs=outputs)
+    told = "mini-batches keep their 10 items: the script's own files may be named by them"
+    kept = Resumption(True, False, (GOES_ON, told), 10) if keeps else Resumption(True, False, (GOES_ON,))
+    assert decided(flow.build(), interrupted()) == kept
+    done = interrupted(totals=Totals(succeeded=9_998, failed=2))
+    assert decided(flow.build(), done).mini_batch_size is None
+    assert decided(flow.build(), replace(done, is_over=True), retry=True).mini_batch_size == (10 if keeps else None)
+    same = flow.change("score", parallel=replace(tolerant, mini_batch_size=10)).build()
+    assert decided(same, interrupted()) == Resumption(resumes=True, notices=(GOES_ON,))
 
 
 @pytest.mark.parametrize("wish", ["restart", "forced"])
@@ -104,28 +145,67 @@ def test_what_is_wished_is_dropped_with_one_line(wish: str, workflow: Workflow) 
 
 
 @pytest.mark.parametrize(
-    ("new", "why"),
+    ("new", "more"),
     [
-        (ITEMS, "files of input files were added, removed or changed, 10,000 → 10,002 files"),
-        (
-            changed("inputs", files={"kind": "files", "count": 10_000, "digest": "b"}),
-            "files of input files were added, removed or changed",
-        ),
-        (changed("settings", **{"inputs.files": ["other/*"]}), "input files is another one"),
-        (changed("settings", **{"outputs.rows": "other.csv"}), "the outputs are declared otherwise"),
-        (changed("settings", **{"parallel.append_row_to": "log"}), "the outputs are declared otherwise"),
-        (changed("settings", **{"outputs.more": "more/"}), "the outputs are declared otherwise"),
-        (changed("settings", **{"parallel.output_format": "jsonl"}), "the outputs are declared otherwise"),
-        (changed("settings", **{"parallel.header": False}), "the outputs are declared otherwise"),
-        (changed("settings", **{"parallel.delimiter": ";"}), "the outputs are declared otherwise"),
+        (ITEMS, ", 10,000 → 10,002 files"),
+        (changed("inputs", files={"kind": "files", "count": 10_000, "digest": "b"}), ""),
     ],
 )
 @pytest.mark.parametrize("accept_changes", [False, True])
-def test_other_items_or_places_begin_anew_whatever_was_done(
-    new: dict[str, Any], why: str, accept_changes: bool, workflow: Workflow
+def test_other_files_begin_anew_whatever_was_done(
+    new: dict[str, Any], more: str, accept_changes: bool, workflow: Workflow
 ) -> None:
-    expected = Resumption(notices=(f"begins anew ({why}); {DROPPED}",))
-    assert decided(workflow, interrupted(), new, accept_changes=accept_changes) == expected
+    expected = f"begins anew (files of input files were added, removed or changed{more}); {DROPPED}"
+    edited = new | {"settings": SIGNATURE["settings"] | {"parallel.delimiter": ";"}}
+    for one in (new, edited):
+        assert decided(workflow, interrupted(), one, accept_changes=accept_changes) == Resumption(notices=(expected,))
+
+
+OTHER_PLACE = changed("settings", **{"outputs.rows": "other.csv"})
+UNUSABLE = [
+    (changed("settings", **{"inputs.files": ["other/*"]}) | {"inputs": ITEMS["inputs"]}, "inputs.files"),
+    (changed("settings", **{"parallel.over": "model"}), "parallel.over"),
+    (OTHER_PLACE, "outputs.rows"),
+    (changed("settings", **{"parallel.append_row_to": "log"}), "parallel.append_row_to"),
+    (changed("settings", **{"parallel.append_row_file_name": "a.txt"}), "parallel.append_row_file_name"),
+    (changed("settings", **{"outputs.more": "more/"}), "outputs.more"),
+    (changed("settings", **{"parallel.output_format": "jsonl"}), "parallel.output_format"),
+    (
+        changed("settings", **{"parallel.header": False, "parallel.delimiter": ";"}),
+        "parallel.header and parallel.delimiter",
+    ),
+    # It was written by all the runs of the step, and is to be a copy now.
+    (changed("settings", **{"parallel.failed_to": "rows"}), "outputs.rows"),
+]
+
+
+@pytest.mark.parametrize(("new", "keys"), UNUSABLE, ids=[keys for _, keys in UNUSABLE])
+@pytest.mark.parametrize("accept_changes", [False, True])
+def test_an_edit_that_leaves_no_use_for_much_work_is_refused(
+    new: dict[str, Any], keys: str, accept_changes: bool, workflow: Workflow
+) -> None:
+    with pytest.raises(
+        ChangedStepError, match=r"4,200 of 10,000 items were done \(12 min of work\), and has changed"
+    ) as error:
+        decided(workflow, interrupted(), new, accept_changes=accept_changes)
+    last = f"with another {keys} nothing of what is done can be kept: put that back to go on"
+    assert str(error.value).splitlines()[-1] == last
+    assert (error.value.hint, error.value.exit_code) == ("--restart drops what is done", 6)
+    assert not error.value.can_be_kept
+    assert decided(workflow, interrupted(), new, restart=True).notices == (f"begins anew; {DROPPED}",)
+    (notice,) = decided(workflow, interrupted(work_s=59.0), new, accept_changes=accept_changes).notices
+    assert notice.startswith("begins anew (setting changed ")
+    assert notice.endswith("); dropped: 4,200 of 10,000 items (59 s of work)")
+
+
+def test_what_such_an_edit_changed_is_listed(workflow: Workflow) -> None:
+    with pytest.raises(ChangedStepError) as caught:
+        decided(workflow, interrupted(), OTHER_PLACE | {"code": {"score.py": "2"}})
+    assert str(caught.value).splitlines()[1:] == [
+        "  setting changed outputs.rows: rows.csv → other.csv",
+        "  code changed score.py",
+        "with another outputs.rows nothing of what is done can be kept: put that back to go on",
+    ]
 
 
 def test_an_edit_after_much_work_is_refused_with_what_changed(workflow: Workflow) -> None:
@@ -140,7 +220,7 @@ def test_an_edit_after_much_work_is_refused_with_what_changed(workflow: Workflow
     assert caught.value.hint == (
         "--accept-changes keeps what is done (the output will hold rows of both versions), --restart drops it"
     )
-    assert caught.value.exit_code == 6
+    assert (caught.value.exit_code, caught.value.can_be_kept) == (6, True)
     assert decided(workflow, interrupted(), new, restart=True).notices == (f"begins anew; {DROPPED}",)
 
 
@@ -186,6 +266,24 @@ def test_retry_with_other_items_is_refused(workflow: Workflow) -> None:
     assert error.value.hint == "batchflow run brings the step up to date"
     without = interrupted(totals=Totals(succeeded=4_200))
     assert decided(workflow, without, ITEMS, retry=True).notices[0].startswith("begins anew (files of input files were")
+
+
+def test_retry_after_an_edit_that_leaves_no_use_is_refused(workflow: Workflow) -> None:
+    message = "step score: outputs.rows changed since: the failed items alone cannot be tried again"
+    with pytest.raises(RefusedError, match=message) as caught:
+        decided(workflow, replace(interrupted(), is_over=True), OTHER_PLACE, retry=True)
+    assert caught.value.hint == "batchflow run brings the step up to date"
+    with pytest.raises(ChangedStepError):
+        decided(workflow, interrupted(totals=Totals(succeeded=4_200)), OTHER_PLACE, retry=True)
+
+
+def test_retry_without_a_journal_is_refused_unless_all_is_to_be_done_again(workflow: Workflow) -> None:
+    message = "step score: its journal, which names what failed, is gone: the failed items alone cannot be tried again"
+    with pytest.raises(RefusedError, match=message) as caught:
+        decided(workflow, None, retry=True)
+    assert (caught.value.hint, caught.value.exit_code) == ("batchflow run score -f does all of the step again", 6)
+    assert decided(workflow, None, retry=True, restart=True) == Resumption()
+    assert decided(workflow, None, retry=True, forced=True) == Resumption()
 
 
 def test_retry_is_for_the_steps_that_have_the_reason() -> None:
