@@ -12,18 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchflow._core import crc32c
 from batchflow.errors import JournalError, RefusedError
 from batchflow.journal.commits import JOURNAL_NAME, State
 from batchflow.journal.records import Success
+from batchflow.output.checksums import file_checksum
 from batchflow.output.publish import PendingOutput, discard
 from batchflow.output.segment import RESTART_HINT
 from batchflow.runner.leftovers import remove_leftovers
 from batchflow.runner.resume import Past, Resumption, decide, look
 from batchflow.runner.values import RunOptions
 from batchflow.workflow.values import ParallelSettings, Step, Workflow
-
-_BLOCK = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -198,8 +196,6 @@ def _inode(path: Path) -> int | None:
 
 
 def _checksum(path: Path) -> tuple[int, int]:
-    size = checksum = 0
-    with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
-        while block := file.read(_BLOCK):
-            size, checksum = size + len(block), crc32c(block, checksum)
-    return size, checksum
+    with contextlib.suppress(OSError):
+        return file_checksum(path)
+    return 0, 0

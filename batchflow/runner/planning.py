@@ -240,7 +240,7 @@ class Planner:
         self._problems.raise_if_any()
 
 
-def _failed_before(past: Past | JournalError, reasons: tuple[Reason, ...]) -> str:
+def _failed_before(past: Past | JournalError | None, reasons: tuple[Reason, ...]) -> str:
     """Of a step whose code was changed after a success with failures: perhaps in order to mend these alone."""
     kinds = {reason.kind for reason in reasons}
     if not isinstance(past, Past) or not past.is_over or "code_changed" not in kinds or kinds & {"retry", "forced"}:
