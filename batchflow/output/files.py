@@ -11,6 +11,18 @@ from pathlib import Path
 from batchflow.errors import ROOM_HINT, NoRoomError, ResourceError
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_AGAIN = "then run the same command again: it goes on where it stopped"
+_CURES = {
+    errno.EFBIG: f"raise the limit or write to another file system, {_AGAIN}",
+    errno.EACCES: f"let this user write there, {_AGAIN}",
+    errno.EPERM: f"let this user write there, {_AGAIN}",
+    errno.EROFS: f"mount the file system writable, {_AGAIN}",
+    errno.EBUSY: f"unmount what is mounted there, {_AGAIN}",
+    errno.EISDIR: f"move the folder of this name away, {_AGAIN}",
+    errno.ENOTDIR: f"move the file away that stands where a folder should be, {_AGAIN}",
+    errno.EMFILE: f"raise the limit of open files (ulimit -n), {_AGAIN}",
+    errno.EIO: f"see what the kernel says of the disk (dmesg), {_AGAIN}",
+}
 
 
 def sync_folder(folder: Path) -> None:
@@ -32,7 +44,7 @@ def write_trouble(path: Path, error: OSError) -> ResourceError:
         return NoRoomError(f"cannot write {path}: {error.strerror}{free}", hint=ROOM_HINT)
     is_limit = error.errno == errno.EFBIG
     limit = ", a limit of this process (ulimit -f) or of the file system on the size of a file" if is_limit else ""
-    return ResourceError(f"cannot write {path}: {error.strerror}{limit}", hint=ROOM_HINT)
+    return ResourceError(f"cannot write {path}: {error.strerror}{limit}", hint=_CURES.get(error.errno or 0))
 
 
 @contextlib.contextmanager

@@ -297,5 +297,13 @@ def _explained(output: PendingOutput) -> Iterator[None]:
     except OSError as error:
         raise ResourceError(
             f"cannot write output {output.name}, path={output.final}: {error.strerror or error}",
-            hint=f"if it is complete: mv {output.temporary} {output.final}" if output.temporary.exists() else None,
+            hint=_cure(output),
         ) from error
+
+
+def _cure(output: PendingOutput) -> str | None:
+    if not output.temporary.exists():
+        return None
+    # Where a folder is, mv would put the new one into it.
+    first = f"move {output.final} away, then " if output.final.is_dir() else ""
+    return f"if it is complete: {first}mv {output.temporary} {output.final}"

@@ -42,6 +42,7 @@ from batchflow.model import (
     StepSkipped,
     StepStarted,
 )
+from batchflow.output.in_the_way import check_mounts, check_temporaries, mount_points
 from batchflow.output.publish import (
     PendingOutput,
     check_final,
@@ -141,11 +142,14 @@ class WorkflowRun:
         self._records.put_run(self._past_run)
 
     def _check_outputs(self, plan: WorkflowPlan, records: Records) -> None:
-        claimed = set(records.claims())
+        claims, mounts = records.claims(), mount_points()
         for step_plan in plan.stale:
             forced = any(reason.kind == "forced" for reason in step_plan.reasons)
             for output in pending_outputs(self._workflow.steps[step_plan.step]).values():
-                check_final(output, is_ours=forced or output.final in claimed)
+                check_mounts(output, mounts)
+                check_final(output, is_ours=forced or output.final in claims)
+                attempt = self._memory.attempts.get(claims.get(output.final, ""))
+                check_temporaries(output, is_ours=attempt is not None and attempt.status != "done")
 
     def _take(self, plan: StepPlan) -> None:
         """Skip, refuse or run one step."""

@@ -311,6 +311,24 @@ def test_a_failed_rename_keeps_the_complete_output_and_says_how_to_move_it(
     assert output.temporary.read_text() == "complete"
 
 
+def test_the_cure_never_moves_a_folder_into_the_one_that_it_replaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = folder_output(tmp_path)
+    fill(output.final, "old")
+    prepare(output)
+    fill(output.temporary, "new")
+
+    def busy(first: Path, second: Path) -> bool:
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(publishing, "exchange", busy)
+    with pytest.raises(ResourceError, match="Device or resource busy") as caught:
+        publish([output])
+    final = output.final
+    assert caught.value.hint == f"if it is complete: move {final} away, then mv {output.temporary} {final}"
+
+
 @pytest.mark.fault("F21")
 def test_exchange_swaps_two_folders_or_says_that_it_cannot(tmp_path: Path) -> None:
     fill(tmp_path / "one", "1")
