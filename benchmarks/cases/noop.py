@@ -9,7 +9,9 @@ from benchmarks import data
 from benchmarks.options import Options
 from benchmarks.values import Expectation, Metric, Scenario
 
-PEERS = ("loop", "pool", "pool-unordered", "executor", "joblib", "mpire", "batchflow")
+PEERS = ("loop", "pool", "pool-unordered", "executor", "joblib", "mpire", "dataloader", "batchflow")
+SLOW = ("dask", "ray-actors", "ray-data", "spark")
+"""Seconds to start: measured where dispatch is the subject, at one size."""
 CHUNKS = (8, 32, 128, 512, 1024)
 SCRIPT = Path(__file__).parents[1] / "entry" / "noop.py"
 
@@ -35,7 +37,7 @@ def scenario(
         arguments=(),
         output_format="text",
         workers=options.workers,
-        peers=options.chosen(PEERS),
+        peers=options.chosen((*PEERS[:-1], *SLOW, PEERS[-1]) if case == "dispatch" and size == 10 else PEERS),
         chunks=chunks,
         metrics=tuple(Metric(key, title, "µs per mini-batch", mini_batch_count, 1e6) for key, title in metrics),
         expectation=Expectation(item_count, data.digest_of_rows(data.numbered_names(item_count))),

@@ -6,12 +6,14 @@ The functions here are found by name in the workers, so this module imports noth
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,6 +74,28 @@ def entry_function() -> Callable[[list[str]], list[str]]:
 def call(mini_batch: list[str]) -> list[str]:
     """What a worker does with a mini-batch."""
     return _run(mini_batch)
+
+
+def call_all(mini_batches: list[list[str]]) -> list[list[str]]:
+    """What a worker does with a bundle of mini-batches."""
+    return [_run(mini_batch) for mini_batch in mini_batches]
+
+
+def bundles(mini_batches: Iterable[list[str]], size: int) -> Iterator[list[list[str]]]:
+    """``size`` mini-batches at a time; the last bundle may be short."""
+    rest = iter(mini_batches)
+    while bundle := list(islice(rest, size)):
+        yield bundle
+
+
+def pack(rows: Iterable[Any], output_format: str) -> list[str]:
+    """Rows as strings, for tools whose results are columns."""
+    return list(rows) if output_format == "text" else [json.dumps(row) for row in rows]
+
+
+def unpack(rows: list[str], output_format: str) -> list[Any]:
+    """What ``pack`` was given."""
+    return rows if output_format == "text" else [json.loads(row) for row in rows]
 
 
 def meet(folder: str, count: int) -> int:
