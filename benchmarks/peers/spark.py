@@ -1,8 +1,9 @@
 """Spark on this machine: ``DataFrame.mapInPandas`` over the paths, results by Arrow with ``toPandas``.
 
-Python workers are used again by later jobs: a first job, whose tasks wait for each other, loads the model in each.
-Spark hands thousands of paths at a time to the function, which cuts them into mini-batches; one may be short at the
-end of a partition.  There are a few partitions for each worker, as its tuning guide advises.
+Python workers are used again by later jobs: a first job, whose tasks wait for each other, loads the model in each;
+a second one takes the way of the real one, so that the JVM has its classes loaded.
+Spark makes a partition of each Arrow batch: there are a few for each worker, as its tuning guide advises, of as many
+paths as fill whole mini-batches, and the function cuts them.
 """
 
 from __future__ import annotations
@@ -47,14 +48,23 @@ class Peer:
         with tempfile.TemporaryDirectory() as folder:
             tasks = self._spark.range(0, setting.workers, 1, setting.workers)
             tasks.mapInPandas(partial(load_and_meet, setting, folder), "number long").collect()
+        self._map(identity, pandas.DataFrame({"path": ["warm"] * setting.workers * PARTITIONS}))
 
     def results(self, mini_batches: Iterable[list[str]], count: int) -> Iterator[list[Any]]:
         setting = self._setting
         everything = list(mini_batches)
         paths = pandas.DataFrame({"path": list(chain.from_iterable(everything))})
-        score = partial(score_all, len(everything[0]), setting.output_format)
-        rows = self._spark.createDataFrame(paths).mapInPandas(score, "row string").toPandas()
-        yield unpack(rows["row"].tolist(), setting.output_format)
+        size = len(everything[0])
+        bundle = -(-len(everything) // (setting.workers * PARTITIONS))
+        self._spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", bundle * size)
+        score = partial(score_all, size, setting.output_format)
+        yield unpack(self._map(score, paths), setting.output_format)
+
+    def _map(self, function: Any, paths: pandas.DataFrame) -> list[str]:
+        rows: list[str] = (
+            self._spark.createDataFrame(paths).mapInPandas(function, "row string").toPandas()["row"].tolist()
+        )
+        return rows
 
     def close(self) -> None:
         gateway = self._spark.sparkContext._gateway
@@ -69,6 +79,12 @@ def load_and_meet(setting: Setting, folder: str, frames: Iterable[pandas.DataFra
     meet(folder, setting.workers)
     for frame in frames:
         yield pandas.DataFrame({"number": frame["id"]})
+
+
+def identity(frames: Iterable[pandas.DataFrame]) -> Iterator[pandas.DataFrame]:
+    """Paths as rows."""
+    for frame in frames:
+        yield pandas.DataFrame({"row": frame["path"]})
 
 
 def score_all(size: int, output_format: str, frames: Iterable[pandas.DataFrame]) -> Iterator[pandas.DataFrame]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from benchmarks import peers, session
 from benchmarks.__main__ import PEERS, parse
+from benchmarks.peers.base import bundles, pack, unpack
 from benchmarks.session import Session
 from benchmarks.values import Expectation, Metric, Run, Scenario
 
@@ -46,7 +48,9 @@ def measured(monkeypatch):
     return measure
 
 
-def test_every_list_names_known_peers():
+def test_every_peer_has_its_module_and_every_list_names_known_peers():
+    folder = Path(peers.__file__).parent
+    assert all((folder / f"{name.replace('-', '_')}.py").is_file() for name in PEERS)
     for names in (peers.MODULES, peers.CHUNKED, peers.BUNDLING, peers.ALONE, peers.UNREAPED):
         assert set(names) <= set(PEERS)
     assert set(peers.BUNDLING) <= set(peers.CHUNKED)
@@ -80,3 +84,15 @@ def test_only_what_can_be_found_counts_as_installed():
     assert session.importable("json")
     assert not session.importable("no_such_tool")
     assert not session.importable("no_such_tool.core")
+
+
+def test_bundles_hold_so_many_mini_batches_and_the_last_one_the_rest():
+    assert list(bundles(iter([["a"], ["b"], ["c"]]), 2)) == [[["a"], ["b"]], [["c"]]]
+    assert list(bundles([], 2)) == []
+
+
+@pytest.mark.parametrize(("rows", "form"), [(["a", "b"], "text"), ([{"digit": 7}, {"digit": 1}], "jsonl")])
+def test_rows_survive_as_a_column_of_strings(rows, form):
+    column = pack(rows, form)
+    assert {type(row) for row in column} == {str}
+    assert unpack(column, form) == rows
