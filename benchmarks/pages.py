@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
 CASES = ROOT / "benchmarks" / "cases"
 PLACE = re.compile(r"(<!-- measured ([a-z-]+) -->\n).*?(<!-- /measured -->)", re.DOTALL)
+CURVED = "growth"
+CHART = ROOT / "docs" / "images" / "growth.png"
 NOT_MEASURED = "Not measured yet."
 
 COLUMNS = {
@@ -50,15 +52,22 @@ SINGLES: tuple[tuple[str, str, str, str, str, str], ...] = (
 
 
 def update(folder: Path) -> list[Path]:
-    """Write every page anew from the records in ``folder``; returns those that changed."""
+    """Write every page anew from the records in ``folder``, and the curves; returns the pages that changed."""
     changed = []
+    records = Records.load(folder)
+    if curves := curves_of(CURVED, records):
+        report.curves_chart(curves, CHART)
     for path in PAGES:
         before = path.read_text("utf-8")
-        after = render(before, Records.load(folder))
+        after = render(before, records)
         if after != before:
             path.write_text(after, "utf-8")
             changed.append(path)
     return changed
+
+
+def curves_of(case: str, records: Records) -> list[dict[str, Any]]:
+    return [scenario for scenario in records.of_case(case) if scenario["curves"]]
 
 
 def render(text: str, records: Records) -> str:
@@ -183,9 +192,8 @@ def case_lines(case: str, records: Records) -> list[str]:
     for scenario in records.of_case(case):
         head, *rest = report.scenario_lines(scenario)
         lines += ["", f"#{head}", *rest]
-    if any(scenario["axis"] for scenario in records.of_case(case)):
-        name = records.of_case(case)[0]["record"]
-        lines += ["", f"![Curves of {case}](../benchmarks/results/{name}.png)"]
+    if case == CURVED and curves_of(case, records):
+        lines += ["", f"![Time and memory as the work grows](images/{CHART.name})"]
     fits = [fit for name, record in records.records.items() for fit in record["fits"]] if case == "dispatch" else []
     if fits:
         lines += ["", *report.fit_lines(fits)]

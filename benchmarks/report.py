@@ -159,7 +159,7 @@ def chart(record: dict[str, Any], paths: Sequence[Path]) -> None:
     from matplotlib import pyplot
 
     panels = [(scenario, metric) for scenario in record["scenarios"] for metric in scenario["metrics"]]
-    panels = [panel for panel in panels if bars(*panel)]
+    panels = [panel for panel in panels if panel[1]["compared"] and bars(*panel)]
     if not panels:
         return
     heights = [3.0 if panel[0]["axis"] else 1.0 + 0.28 * len(bars(*panel)) for panel in panels]
@@ -173,10 +173,29 @@ def chart(record: dict[str, Any], paths: Sequence[Path]) -> None:
     pyplot.close(figure)
 
 
+def curves_chart(scenarios: Sequence[dict[str, Any]], path: Path) -> None:
+    """Curves alone: a row for each scenario, a column for each metric."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    columns = max(len(scenario["metrics"]) for scenario in scenarios)
+    size = (5.5 * columns, 2.6 * len(scenarios))
+    figure, axes = pyplot.subplots(len(scenarios), columns, figsize=size, squeeze=False, layout="constrained")
+    for scenario, row in zip(scenarios, axes, strict=True):
+        for metric, axis in zip(scenario["metrics"], row, strict=False):
+            if bars(scenario, metric):
+                draw_curve(axis, scenario, metric)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
 def bars(scenario: dict[str, Any], metric: dict[str, Any]) -> list[tuple[str, dict[str, float], bool]]:
     """(name, time, whether it is ours) of each variant that was measured, slowest first, as bars are drawn upwards."""
     measured = [
-        (variant["name"], variant["metrics"][metric["key"]]["time"], variant["peer"] == OURS)
+        (variant["name"], variant["metrics"][metric["key"]]["time"], variant["peer"].startswith(OURS))
         for variant in scenario["variants"]
         if variant["metrics"] and variant["metrics"][metric["key"]]["time"]
     ]
@@ -227,7 +246,7 @@ def draw_curve(axis: Any, scenario: dict[str, Any], metric: dict[str, Any]) -> N
     axis.plot(places, values, "o-", color=OURS_COLOUR, label="measured")
     for place, value in zip(places, values, strict=True):
         axis.annotate(short(value), (place, value), xytext=(0, 5), textcoords="offset points", fontsize=8)
-    if max(places) > 10 * min(places):
+    if max(places) >= 10 * min(places):
         axis.set_xscale("log")
     axis.set_ylim(0, 1.25 * max(values))
     if max(values) > 10 * min(values) > 0:

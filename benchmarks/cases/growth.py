@@ -103,7 +103,7 @@ def run_step(task: Task) -> Outcome:
         folder=settings["folder"],
         item_count=settings["items"],
         mini_batch_size=settings["size"],
-        script=(sized if row_size else noop).__file__,
+        script=str((sized if row_size else noop).__file__),
         arguments=("--size", str(row_size)) if row_size else (),
         workers=settings["workers"] or task.workers,
     )

@@ -10,6 +10,10 @@ ROW = "x" * 999
 LATE_MAX_S = 0.05
 """So much of what was lost is caught up with."""
 
+_pause_s: float
+_busy: bool
+_due_s: float
+
 
 def init() -> None:
     parser = argparse.ArgumentParser()

@@ -2,6 +2,8 @@
 
 import argparse
 
+_row: str
+
 
 def init() -> None:
     global _row

@@ -126,7 +126,9 @@ def test_a_curve_has_no_ratios_and_its_fit_below_it(tmp_path):
     assert "| items | time, s | runs |\n| --- | ---: | ---: |\n| 1,000 | 2 (2–2) | 1 |\n" in text
     assert "- time ≈ 2 s + 1 s for each million items; between the last two points it grows with the power 0.06" in text
     report.chart({"scenarios": [record]}, [tmp_path / "c.png"])
-    assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
+    report.curves_chart([record, record], tmp_path / "d.png")
+    for name in ("c.png", "d.png"):
+        assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_figure_that_only_some_sides_have_is_left_out_for_the_others():
