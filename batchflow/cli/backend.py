@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from batchflow.model import Event
     from batchflow.runner.values import RunOptions, RunRecord, StepRecord, WorkflowPlan
     from batchflow.runner.verify import StepReport
+    from batchflow.workflow.diagnostics import Diagnostic
     from batchflow.workflow.values import Workflow
 
 
@@ -21,6 +22,8 @@ class Backend(Protocol):
     def find(self, start: Path) -> Path: ...
 
     def load(self, path: Path, params_file: Path | None, overrides: tuple[str, ...]) -> Workflow: ...
+
+    def unmatched(self, workflow: Workflow) -> tuple[Diagnostic, ...]: ...
 
     def plan(self, workflow: Workflow, options: RunOptions) -> WorkflowPlan: ...
 
@@ -51,6 +54,11 @@ class Rooms:
         return load_workflow(
             path, params_file=params_file, overrides=list(overrides), environ=os.environ, caller_folder=Path.cwd()
         )
+
+    def unmatched(self, workflow: Workflow) -> tuple[Diagnostic, ...]:
+        from batchflow.runner.unmatched import unmatched_datasets
+
+        return unmatched_datasets(workflow)
 
     def plan(self, workflow: Workflow, options: RunOptions) -> WorkflowPlan:
         from batchflow.runner import plan_workflow

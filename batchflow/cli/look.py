@@ -20,6 +20,7 @@ from batchflow.text import count, duration, safe_text
 
 if TYPE_CHECKING:
     from batchflow.runner.values import StepRecord
+    from batchflow.workflow.diagnostics import Diagnostic
     from batchflow.workflow.values import Workflow
 
 _WARNING = ("check", "plan", "retry", "run")
@@ -35,11 +36,15 @@ def load(arguments: Arguments, backend: Backend) -> Workflow:
         path = _found(Path.cwd() if path is None else path, arguments.targets, backend)
     workflow = backend.load(path, arguments.params_file, arguments.overrides)
     if workflow.warnings and arguments.verb in _WARNING and arguments.verbosity >= 0:
-        from batchflow.workflow.diagnostics import render_warning
-
-        for warning in workflow.warnings:
-            standard_error().line(render_warning(warning, Path.cwd()))
+        _warn(workflow.warnings)
     return workflow
+
+
+def _warn(warnings: Sequence[Diagnostic]) -> None:
+    from batchflow.workflow.diagnostics import render_warning
+
+    for warning in warnings:
+        standard_error().line(render_warning(warning, Path.cwd()))
 
 
 def _found(start: Path, targets: Sequence[str], backend: Backend) -> Path:
@@ -58,10 +63,12 @@ def _found(start: Path, targets: Sequence[str], backend: Backend) -> Path:
 
 def check(arguments: Arguments, backend: Backend) -> int:
     workflow = load(arguments, backend)
+    unmatched = backend.unmatched(workflow)
     if arguments.json:
-        warnings = [problem_json(one) for one in workflow.warnings]
+        warnings = [problem_json(one) for one in (*workflow.warnings, *unmatched)]
         write_json({"version": JSON_VERSION, "ok": True, "workflow": str(workflow.path), "warnings": warnings})
     else:
+        _warn(unmatched)
         steps = count(len(workflow.steps), "step")
         write_data(f"{short_path(workflow.path, Path.cwd())}: {steps}, no problems")
     return 0

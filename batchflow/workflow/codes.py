@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 SECRET_IN_FILE = "BF070"
+UNMATCHED_DATASET = "BF071"
 
 CODES: Mapping[str, str] = MappingProxyType(
     {
@@ -51,5 +52,6 @@ CODES: Mapping[str, str] = MappingProxyType(
         "BF062": "the format of the rows cannot be told from the name of the output",
         # warnings: nothing is refused
         SECRET_IN_FILE: "a password, key or token stands in the file, where everybody who can read the file finds it",
+        UNMATCHED_DATASET: "a dataset matches no file, and no step makes one for it",
     }
 )

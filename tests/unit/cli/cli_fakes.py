@@ -10,6 +10,7 @@ from batchflow.control import StopRequest
 from batchflow.model import Event, Receipt
 from batchflow.runner.values import Reason, RunOptions, RunRecord, StepPlan, StepRecord, WorkflowPlan
 from batchflow.runner.verify import StepReport
+from batchflow.workflow.diagnostics import Diagnostic
 from batchflow.workflow.values import Output, Parameter, Position, Step, Workflow
 
 
@@ -87,6 +88,7 @@ class FakeRooms:
         self.loaded: list[tuple[Path, Path | None, tuple[str, ...]]] = []
         self.options: RunOptions | None = None
         self.ran_with: RunOptions | None = None
+        self.warnings: tuple[Diagnostic, ...] = ()
         self.verified: tuple[str, ...] = ()
         self.reports: dict[str, StepReport] = {}
 
@@ -96,6 +98,9 @@ class FakeRooms:
     def load(self, path: Path, params_file: Path | None, overrides: tuple[str, ...]) -> Workflow:
         self.loaded.append((path, params_file, overrides))
         return self.workflow
+
+    def unmatched(self, workflow: Workflow) -> tuple[Diagnostic, ...]:
+        return self.warnings
 
     def plan(self, workflow: Workflow, options: RunOptions) -> WorkflowPlan:
         self.options = options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,27 @@ from unit.cli.cli_fakes import FakeRooms
 from batchflow.cli.main import main
 from batchflow.errors import ResourceError
 from batchflow.runner.values import Reason, RunRecord, StepPlan, StepRecord, WorkflowPlan
+from batchflow.workflow.diagnostics import Diagnostic
+from batchflow.workflow.values import Position
 
 
 @pytest.fixture(autouse=True)
 def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["batchflow"])
+
+
+def test_check_warns_of_a_dataset_that_matches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rooms = FakeRooms(tmp_path)
+    position = Position(tmp_path / "workflow.toml", 3, 9)
+    rooms.warnings = (Diagnostic("BF071", "dataset `images` matches no file", position, "in is empty"),)
+    assert main(["check"], rooms) == 0
+    out, err = capsys.readouterr()
+    assert out == "workflow.toml: 3 steps, no problems\n"
+    assert "warning[BF071]: dataset `images` matches no file" in err
+    assert "in is empty" in err
+    assert main(["check", "--json"], rooms) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"][0]["code"] == "BF071"
 
 
 def test_what_continues_drops_nothing_that_was_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
