@@ -56,8 +56,10 @@ class Rooms:
         )
 
     def unmatched(self, workflow: Workflow) -> tuple[Diagnostic, ...]:
-        from batchflow.runner.unmatched import unmatched_datasets
-
+        try:
+            from batchflow.runner.unmatched import unmatched_datasets
+        except ImportError:  # the core is not built: the rest can be checked all the same
+            return ()
         return unmatched_datasets(workflow)
 
     def plan(self, workflow: Workflow, options: RunOptions) -> WorkflowPlan:
