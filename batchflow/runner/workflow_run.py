@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, Literal
 
 from batchflow.control import StopLevel, StopRequest
@@ -119,7 +120,7 @@ class WorkflowRun:
             plan = planner.plan()
             for refusal in planner.refusals:
                 raise refusal
-            self._check_outputs(plan, records)
+            self._check_outputs(plan, records.claims(), planner.pasts)
             self._records, self._code, self._observer = records, planner.code, planner.observer
             records.drop_claims_except(workflow.steps)
             self._begin()
@@ -141,15 +142,20 @@ class WorkflowRun:
         self._past_run = PastRun(self._run_id, started_at, params)
         self._records.put_run(self._past_run)
 
-    def _check_outputs(self, plan: WorkflowPlan, records: Records) -> None:
-        claims, mounts = records.claims(), mount_points()
+    def _check_outputs(self, plan: WorkflowPlan, claims: Mapping[Path, str], pasts: Pasts) -> None:
+        """Raise ``RefusedError`` if what is not ours stands where a step is going to write."""
+        mounts = mount_points()
         for step_plan in plan.stale:
             forced = any(reason.kind == "forced" for reason in step_plan.reasons)
-            for output in pending_outputs(self._workflow.steps[step_plan.step]).values():
+            step = self._workflow.steps[step_plan.step]
+            for output in pending_outputs(step).values():
                 check_mounts(output, mounts)
                 check_final(output, is_ours=forced or output.final in claims)
                 attempt = self._memory.attempts.get(claims.get(output.final, ""))
-                check_temporaries(output, is_ours=attempt is not None and attempt.status != "done")
+                is_unfinished = attempt is not None and attempt.status != "done"
+                # Where the records are lost, a journal of the step still says that a run of it had begun.
+                is_known = is_unfinished or (not self._memory.attempts and pasts.of(step) is not None)
+                check_temporaries(output, is_ours=is_known)
 
     def _take(self, plan: StepPlan) -> None:
         """Skip, refuse or run one step."""
