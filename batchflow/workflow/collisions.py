@@ -232,11 +232,13 @@ def _fed(read: _Read, index: _Index, before: set[str]) -> dict[_Place, Path | No
 
 def _name_read(declared: Input, pattern: str, place: _Place, path: Path) -> Path | None:
     """The name, final or temporary, under which the pattern would take the output for input."""
-    from batchflow import patterns
-
     if declared.kind == "path":
         is_folder = pattern.endswith("/") or Path(pattern).is_dir()
         return path if is_folder else None
+    try:
+        from batchflow import patterns
+    except ImportError:  # the core is not built: nothing can run, and the rest can be checked all the same
+        return None
     try:
         parsed = patterns.parse_pattern(pattern)
     except DatasetError:  # it is reported where it is listed

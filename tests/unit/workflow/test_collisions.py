@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,10 @@ def test_the_output_of_a_step_is_used_by_a_pattern_below_it(tmp_path: Path) -> N
         "steps.a = { run = 'x', inputs = { i = '${steps.b.outputs.o}/*.png' }, outputs = { o = 'rest/' } }\n"
     )
     assert load(tmp_path, text).steps["a"].dependencies == ("b",)
+
+
+def test_without_the_core_the_rest_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("batchflow.patterns", raising=False)
+    monkeypatch.setitem(sys.modules, "batchflow.patterns", None)
+    load(tmp_path, ROWS.format("data/*", "data/rows.csv"))
+    assert only(tmp_path, ROWS.format("data/*", "data/../data"))[0] == "BF043"
