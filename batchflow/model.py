@@ -118,6 +118,8 @@ class Receipt:
     attempts: int
     worker_deaths: int
     details: Mapping[str, Any] = field(default_factory=dict)
+    failed_checksum: str = ""
+    """The same of ``failed.jsonl``."""
 
     def balances(self) -> bool:
         return self.items_in == self.succeeded + self.failed

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _AS_WRITTEN = "everything is as it was written"
+_READ_AS_WRITTEN = "what was read is as it was written"
 _SEEN = frozenset({"output_missing", "output_changed"})
 """Why a run makes an output again that is not as it was written."""
 
@@ -51,12 +52,13 @@ def verify_lines(reports: Mapping[str, StepReport], folder: Path, ways: Ways) ->
     """What was checked of each step, with its problems; the last line says what it comes to."""
     lines: list[str] = []
     for name, report in reports.items():
-        lines.append(f"{safe_text(name)}: {_summary(report)}")
+        lines.append(f"{safe_text(name)}: {_summary(report)}{_unread(report, folder)}")
         lines += [f"  {safe_text(one.describe(short_path(one.path, folder)))}" for one in report.problems]
     total = sum(len(one.problems) for one in reports.values())
     if not total:
         nothing = all(one.status == "nothing" for one in reports.values())
-        return [*lines, "nothing was verified: no step has succeeded yet" if nothing else _AS_WRITTEN]
+        as_written = _READ_AS_WRITTEN if any(one.unread for one in reports.values()) else _AS_WRITTEN
+        return [*lines, "nothing was verified: no step has succeeded yet" if nothing else as_written]
     lines.append(f"{count(total, 'problem')} found, nothing was changed")
     for name in (name for name, one in reports.items() if one.problems):
         if name in ways.made_again:
@@ -87,6 +89,13 @@ def _summary(report: StepReport) -> str:
     if report.status == "nothing":
         return problems or "nothing to verify, it has not succeeded yet"
     return f"{_checked(report)}, {problems or 'ok'}"
+
+
+def _unread(report: StepReport, folder: Path) -> str:
+    if not report.unread:
+        return ""
+    how = "only seen to be there" if report.status == "unfinished" else "compared by size and time only"
+    return f"; {how}: {', '.join(safe_text(short_path(one, folder)) for one in report.unread)}"
 
 
 def _checked(report: StepReport) -> str:
@@ -123,6 +132,7 @@ def _report_json(report: StepReport) -> dict[str, Any]:
         "size": report.size,
         "checksum": report.checksum,
         "output_count": report.output_count,
+        "unread": [str(one) for one in report.unread],
         "problems": [_problem_json(one) for one in report.problems],
     }
 

@@ -166,8 +166,11 @@ def check_whole(rows: Rows) -> list[Problem]:
     return found
 
 
-def check_failed_list(path: Path, failures: Iterable[FailureEntry]) -> list[Problem]:
-    """``failed.jsonl`` against the failures, which come by item; tells the first line that differs."""
+def check_failed_list(path: Path, failures: Iterable[FailureEntry], checksum: str) -> list[Problem]:
+    """``failed.jsonl`` against the failures, which come by item; tells the first line that differs.
+
+    The failures know no names of items: these are in the ``checksum`` of the file, as its text.
+    """
     if (odd := no_file(path)) is not None:
         return [odd]
     offset = 0
@@ -178,9 +181,10 @@ def check_failed_list(path: Path, failures: Iterable[FailureEntry]) -> list[Prob
                     message = "it is not what the journal lists as failed"
                     return [Problem(path, message, offset, _shown(expected), _shown(line))]
                 offset += len(line)
+        found = checksum_text(file_checksum(path)[1])
     except OSError as error:
         return [unreadable(path, error)]
-    return []
+    return [] if found == checksum else [Problem(path, "the checksum is wrong", 0, checksum, found)]
 
 
 def _expected_objects(failures: Iterable[FailureEntry]) -> Iterator[tuple[int, dict[str, Any]]]:

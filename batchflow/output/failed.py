@@ -19,6 +19,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from batchflow._core import crc32c
 from batchflow.model import Failure, FailureEntry, Shortfall
 from batchflow.output.files import explained
 from batchflow.output.replace import open_partial, replace_file
@@ -55,17 +56,23 @@ def entry_of_shortfall(shortfall: Shortfall, mini_batch: int) -> FailureEntry:
     return FailureEntry(shortfall.start, shortfall.item_count, "shortfall", entry)
 
 
-def write_failures(path: Path, failures: Iterable[FailureEntry], items: Callable[[int, int], Sequence[str]]) -> None:
-    """Write the list anew; ``items(start, stop)`` names items.  Raises ``ResourceError`` if it cannot be written."""
-    partial = partial_path(path)
+def write_failures(path: Path, failures: Iterable[FailureEntry], items: Callable[[int, int], Sequence[str]]) -> int:
+    """Write the list anew; ``items(start, stop)`` names items.  Returns the CRC-32C of the file.
+
+    Raises ``ResourceError`` if it cannot be written.
+    """
+    partial, checksum = partial_path(path), 0
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open_partial(partial) as file:
             for failure in failures:
                 names = items(failure.first_item, failure.first_item + failure.item_count)
                 for entry in _entries(failure, names):
-                    file.write(json.dumps(entry) + "\n")
+                    line = json.dumps(entry) + "\n"
+                    file.write(line)
+                    checksum = crc32c(line.encode("ascii"), checksum)
             replace_file(file, partial, path)
+    return checksum
 
 
 def _entries(failure: FailureEntry, names: Sequence[str]) -> Iterable[dict[str, object]]:

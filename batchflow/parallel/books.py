@@ -63,6 +63,7 @@ class Books:
         self._work_s = 0.0
         self._window_watch = Watch(1.0)
         self._started_s = 0.0
+        self._failed_checksum = 0
 
     @property
     def state(self) -> State:
@@ -196,7 +197,9 @@ class Books:
 
     def write_failed(self, listing: Listing) -> None:
         """``failed.jsonl``, from the journal."""
-        write_failures(self._job.state_folder / "failed.jsonl", self.journal.failures(), listing.paths)
+        self._failed_checksum = write_failures(
+            self._job.state_folder / "failed.jsonl", self.journal.failures(), listing.paths
+        )
         reach("failed_list_written")
 
     def finish(self, receipt: Receipt) -> Receipt:
@@ -234,6 +237,7 @@ class Books:
                 "skipped_hidden": listing.skipped_hidden,
                 "skipped_special": listing.skipped_special,
             },
+            failed_checksum=checksum_text(self._failed_checksum),
         )
 
     def close(self) -> None:

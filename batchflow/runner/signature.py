@@ -29,9 +29,9 @@ from typing import Any
 
 from batchflow._core import Listing
 from batchflow.errors import DatasetError
-from batchflow.private import open_regular
 from batchflow.redaction import asks_for_secret, fingerprint, fingerprinted, names_secret
 from batchflow.runner.code import CodeReader
+from batchflow.runner.contents import content_of, contents
 from batchflow.workflow.references import DOLLAR, escape, readable
 from batchflow.workflow.values import Input, Output, ParallelSettings, Step, Workflow
 
@@ -54,8 +54,6 @@ NEVER_STALE = frozenset(
     }
 )
 """Fields of ``ParallelSettings`` that say how a step is run, not what it makes."""
-
-_CONTENT_SIZE_MAX = 64 * 1024 * 1024
 
 ListFiles = Callable[[tuple[str, ...]], Listing]
 
@@ -105,11 +103,10 @@ class Observer:
             return _walked(path)
 
     def keep_outputs(self, outputs: Mapping[str, Output]) -> dict[str, Any]:
-        """The outputs as a step has just left them, files of moderate size with a digest of their content."""
-        found = {name: self.look_at(output.path) for name, output in outputs.items()}
-        for name, state in found.items():
-            if state["kind"] == "file" and state["size"] <= _CONTENT_SIZE_MAX:
-                state["content"] = content_of(outputs[name].path)
+        """The outputs as a step has just left them, with digests of their contents unless they are too large."""
+        found = {name: dict(self.look_at(output.path)) for name, output in outputs.items()}
+        for name, content in contents({name: output.path for name, output in outputs.items()}).items():
+            found[name]["content"] = content
         return found
 
     def look_at_outputs(self, outputs: Mapping[str, Output], kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,11 +114,7 @@ class Observer:
         found = {}
         for name, output in outputs.items():
             state, old = self.look_at(output.path), kept.get(name)
-            if old is not None and state["kind"] == old["kind"] == "file" and state["size"] == old["size"]:
-                same_time = state["mtime_ns"] == old["mtime_ns"]
-                if same_time or (old.get("content") and old["content"] == content_of(output.path)):
-                    state = dict(old)
-            found[name] = state
+            found[name] = dict(old) if old is not None and _is_as_kept(output.path, state, old) else state
         return found
 
     def _listing(self, patterns: tuple[str, ...], kind: str) -> dict[str, Any]:
@@ -294,16 +287,12 @@ def _readable(command: str | tuple[str, ...]) -> str | tuple[str, ...]:
     return readable(command) if isinstance(command, str) else tuple(readable(word) for word in command)
 
 
-def content_of(path: Path) -> str | None:
-    """A digest of the file's bytes; None if it cannot be read."""
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        with open_regular(path) as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError:
-        return None
-    return digest.hexdigest()
+def _is_as_kept(path: Path, state: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    content = old.get("content")
+    if state == {key: value for key, value in old.items() if key != "content"}:
+        return True
+    is_touched = state["kind"] == old["kind"] == "file" and state["size"] == old["size"]
+    return bool(is_touched and content and content == content_of(path))
 
 
 def _walked(folder: Path) -> dict[str, Any]:

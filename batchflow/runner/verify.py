@@ -24,9 +24,10 @@ from batchflow.output.audit import Problem, Rows, check_failed_list, check_rows,
 from batchflow.output.checksums import checksum_text
 from batchflow.output.ordering import ordered_path
 from batchflow.output.receipt import read_receipt
+from batchflow.runner.contents import content_of
 from batchflow.runner.freshness import states
 from batchflow.runner.resume import past_of
-from batchflow.runner.signature import Observer, content_of, output_places
+from batchflow.runner.signature import Observer, output_places
 from batchflow.runner.steps import step_folder
 from batchflow.runner.values import Committed
 from batchflow.workflow.values import Workflow
@@ -58,6 +59,8 @@ class StepReport:
     checksum: str = ""
     output_count: int = 0
     """Outputs that are recorded."""
+    unread: list[Path] = field(default_factory=list)
+    """Outputs that nobody has read: they are there, and of a success their sizes and times are as recorded."""
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -155,12 +158,31 @@ class _Check:
             if is_over or state.committed_size:
                 report.problems += check_rows(rows, journal.extents(by="offset"))
         if not is_over:
+            self._check_unfinished(state, place)
             # One that is finished takes the place of the last success just now: neither of them is recorded as it is.
             return set(output_places(state.signature, self._folder)) if state.phase == "finished" else set()
-        report.problems += check_failed_list(self._state_folder / "failed.jsonl", journal.failures())
+        report.problems += check_failed_list(
+            self._state_folder / "failed.jsonl", journal.failures(), (state.receipt or {}).get("failed_checksum", "")
+        )
         self._check_receipt(state)
         # A folder holds more than the rows.
         return set() if place is None or state.signature["settings"][f"outputs.{name}"].endswith("/") else {name}
+
+    def _check_unfinished(self, state: State, rows: tuple[str, Path] | None) -> None:
+        """What the script of an interrupted step has made is there; nobody knows what it should be."""
+        settings = state.signature["settings"]
+        reports = {settings.get(f"parallel.{key}") for key in ("failed_to", "receipt_to")}
+        for name, final in output_places(state.signature, self._folder).items():
+            partial = final.with_name(final.name + ".partial")
+            is_file_of_rows = rows is not None and rows[0] == name and not settings[f"outputs.{name}"].endswith("/")
+            if name in reports or is_file_of_rows or not state.totals.succeeded:
+                continue
+            # One that is finished may have been interrupted while it was given its name.
+            place = final if state.phase == "finished" and not partial.exists() else partial
+            if place.exists():
+                self._report.unread.append(place)
+            else:
+                self._found(partial, "it is missing")
 
     def _check_sums(self, journal: Journal, state: State) -> None:
         """Every item is in one extent or failure, and the totals are what they add up to."""
@@ -224,11 +246,18 @@ class _Check:
 
     def _check_output(self, path: Path, was: Mapping[str, Any]) -> None:
         now = Observer(self._folder).look_at(path)
-        if was["kind"] == now["kind"] == "file" and was["size"] == now["size"] and was.get("content"):
-            # A file that was only touched is as it was; one whose time was put back may not be.
-            if content_of(path) != was["content"]:
+        is_same = was["kind"] == now["kind"] and all(was[key] == now[key] for key in now)
+        content = was.get("content")
+        # What was only touched is as it was; what had its time put back may not be.
+        if content and was["kind"] == now["kind"] and was.get("size") == now.get("size"):
+            if content_of(path) == content:
+                return
+            if is_same or now["kind"] == "file":
                 self._found(path, "its content is not what the step wrote")
-        elif was["kind"] != now["kind"] or any(was[key] != now[key] for key in now):
+                return
+        if is_same:
+            self._report.unread.append(path)
+        else:
             self._found(path, "it is not what the step wrote", *states(was, now))
 
 

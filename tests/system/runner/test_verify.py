@@ -50,7 +50,7 @@ output_action = "summary_only"
 error_threshold = -1
 
 [steps.count]
-run = "wc -l < ${inputs.rows} > ${outputs.count} && mkdir ${outputs.more}/a && touch ${outputs.more}/a/b"
+run = "wc -l < ${inputs.rows} > ${outputs.count} && mkdir ${outputs.more}/a && echo x > ${outputs.more}/a/b"
 inputs = { rows = "${steps.score.outputs.rows}" }
 outputs = { count = "build/count.txt", more = "build/more/" }
 
@@ -67,7 +67,8 @@ def run(mini_batch, context):
         raise ValueError("unlucky")
     if "02.txt" in names:
         names.pop()
-    open(os.path.join(context.output_dir, names[0]), "w").close()
+    with open(os.path.join(context.output_dir, names[0]), "w") as file:
+        file.write("x")
     return [{"name": name, "length": len(name)} for name in names]
 """
 NAMING = "def main(inputs, outputs, args):\n    open(outputs['name'], 'w').write('me')\n"
@@ -243,6 +244,28 @@ def same_times(path: Path, change: Callable[[Path], object]) -> None:
             "build/name.txt: it is not what the step wrote, expected=2",
         ),
         (
+            lambda p: same_times(p / "build/more/a/b", lambda path: path.write_text("y\n")),
+            "count",
+            "build/more: its content is not what the step wrote",
+        ),
+        (
+            lambda p: same_times(p / "build/parts/00.txt", lambda path: path.write_text("y")),
+            "score",
+            "build/parts: its content is not what the step wrote",
+        ),
+        (
+            lambda p: replace(p / STATE / "score/failed.jsonl", "/in/13.txt", "/in/31.txt"),
+            "score",
+            "score/failed.jsonl, offset=0: the checksum is wrong, expected=crc32c:",
+        ),
+        (
+            lambda p: replace(
+                p / STATE / "summary/receipt.json", '"failed_checksum": "crc32c:', '"failed_checksum": "'
+            ),
+            "summary",
+            "summary/receipt.json: failed_checksum is not what was recorded, expected=crc32c:",
+        ),
+        (
             lambda p: shutil.rmtree(p / "build/more/a"),
             "count",
             "build/more: it is not what the step wrote, expected=1 f",
@@ -263,8 +286,23 @@ def test_damage_is_told_with_its_file(damage: Callable[[Path], object], step: st
     assert contents(project) == before
 
 
+def test_what_is_too_large_to_be_read_again_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchflow.runner.contents._SIZE_MAX", 3)
+    record = run_workflow(load_workflow(project / "workflow.toml"), RunOptions(force_steps=("count",)))
+    assert record.exit_code == 0
+    assert lines(project, "count") == [
+        "count: 2 outputs as recorded, ok; compared by size and time only: build/more",
+        "what was read is as it was written",
+    ]
+    same_times(project / "build/more/a/b", lambda path: path.write_text("y\n"))
+    assert lines(project, "count")[-1] == "what was read is as it was written"
+    (project / "build/more/a/b").write_text("y\n")
+    told = "  build/more: it is not what the step wrote, expected=1 file, found=1 file, some other or edited"
+    assert lines(project, "count")[1] == told
+
+
 def test_files_that_were_only_touched_are_whole(project: Path) -> None:
-    for name in ("rows.csv", "count.txt", "name.txt"):
+    for name in ("rows.csv", "count.txt", "name.txt", "more/a/b", "parts/00.txt"):
         os.utime(project / "build" / name, ns=(1, 1))
     assert lines(project) == WHOLE
 
@@ -367,12 +405,15 @@ def test_what_an_interrupted_step_has_committed_is_verified_beside_its_last_succ
     (told,) = lines(project, "score")[:-1]
     assert told.startswith("score: unfinished: ")
     assert " of 20 items = " in told
-    assert told.endswith(", ok")
+    assert told.endswith(", ok; only seen to be there: build/parts.partial")
     partial = project / "build/rows.csv.partial"
     with partial.open("ab") as file:
         file.write(b"garbage of the run that was killed")
-    assert lines(project, "score")[-1] == "everything is as it was written"
+    assert lines(project, "score")[-1] == "what was read is as it was written"
     assert contents(project).keys() == before.keys()
+    (project / "build/parts.partial").rename(project / "away")
+    assert lines(project, "score")[1] == "  build/parts.partial: it is missing"
+    (project / "away").rename(project / "build/parts.partial")
     flip(partial, 13)
     (problem,) = [line for line in lines(project, "score") if "damaged" in line]
     assert problem.startswith("  build/rows.csv.partial, offset=12: the rows of items ")

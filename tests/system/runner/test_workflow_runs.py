@@ -144,7 +144,7 @@ def test_an_output_that_was_only_touched_is_still_the_one_that_was_made(
     (tmp_path / "x.txt").write_text("two\n")
     assert plan(workflow) == {"make": ["output_changed x"]}
     # Of a large output only size and time are known.
-    monkeypatch.setattr("batchflow.runner.signature._CONTENT_SIZE_MAX", 3)
+    monkeypatch.setattr("batchflow.runner.contents._SIZE_MAX", 3)
     run(workflow)
     assert plan(workflow) == {"make": []}
     touch("x.txt")(tmp_path)

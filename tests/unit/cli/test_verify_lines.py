@@ -39,6 +39,16 @@ def test_what_was_verified_of_a_step_is_one_line(report: StepReport, line: str) 
         assert verify_lines(both, Path("/w"), Ways())[-1] == "everything is as it was written"
 
 
+def test_what_nobody_read_is_named(tmp_path: Path) -> None:
+    succeeded = StepReport("a", "succeeded", output_count=3, unread=[tmp_path / "big\x1b.bin", Path("/else/folder")])
+    unfinished = StepReport("b", "unfinished", Committed(2, 1, 0, 5.0), unread=[tmp_path / "out.partial"])
+    assert verify_lines({"a": succeeded, "b": unfinished}, tmp_path, Ways()) == [
+        "a: 3 outputs as recorded, ok; compared by size and time only: big\\x1b.bin, /else/folder",
+        "b: unfinished: 1 of 2 items = 1 succeeded + 0 failed, 1 to do, ok; only seen to be there: out.partial",
+        "what was read is as it was written",
+    ]
+
+
 def test_what_is_wrong_follows_with_its_place(tmp_path: Path) -> None:
     report = StepReport("a", "succeeded", output_count=1)
     report.problems.append(Problem(tmp_path / "b\x1b.csv", "bytes belong to no item", 20, "20", "30"))

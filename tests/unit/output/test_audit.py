@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from batchflow._core import Extent, crc32c
 from batchflow.model import FailureEntry
 from batchflow.output.audit import PROBLEMS_MAX, Problem, Rows, check_failed_list, check_rows, check_whole
+from batchflow.output.checksums import checksum_text
 
 HEADER = b"name,size\n"
 
@@ -117,7 +118,7 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
     every: tuple[Any, ...] = (
         lambda: check_rows(rows, []),
         lambda: check_whole(rows),
-        lambda: check_failed_list(path, []),
+        lambda: check_failed_list(path, [], ""),
     )
     assert [told(check()) for check in every] == [["rows.csv: it is missing"]] * 3
     os.mkfifo(path)
@@ -136,7 +137,7 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Path, "open", refuse)
     expected = ["rows.csv: cannot be read: Permission denied"]
     assert told(check_rows(rows, extents)) == told(check_whole(rows)) == expected
-    assert told(check_failed_list(rows.path, [])) == expected
+    assert told(check_failed_list(rows.path, [], "")) == expected
 
 
 def test_damage_everywhere_is_told_in_part(tmp_path: Path) -> None:
@@ -191,9 +192,12 @@ LINES = [
 ]
 
 
+GOOD = checksum_text(crc32c("".join(json.dumps(one) + "\n" for one in LINES).encode()))
+
+
 def listed(path: Path, lines: list[Any]) -> list[str]:
     path.write_text("".join(json.dumps(one) + "\n" for one in lines))
-    return told(check_failed_list(path, FAILURES))
+    return told(check_failed_list(path, FAILURES, GOOD))
 
 
 def test_the_failed_list_is_what_the_journal_lists(tmp_path: Path) -> None:
@@ -213,6 +217,10 @@ def test_the_failed_list_is_what_the_journal_lists(tmp_path: Path) -> None:
     for candidates in (["x", "y"], ["x", "y", 3], "xyz", None):
         assert len(listed(path, [*LINES[:2], LINES[2] | {"candidates": candidates}])) == 1
     path.write_text(path.read_text()[:-1])
-    assert len(check_failed_list(path, FAILURES)) == 1
+    assert len(check_failed_list(path, FAILURES, GOOD)) == 1
+    (problem,) = listed(path, [LINES[0], LINES[1] | {"item": "c"}, LINES[2]])
+    assert problem.startswith(f"failed.jsonl, offset=0: the checksum is wrong, expected={GOOD}, found=crc32c:")
+    (problem,) = listed(path, [*LINES[:2], LINES[2] | {"candidates": ["x", "y", "Z"]}])
+    assert "the checksum is wrong" in problem
     path.write_bytes(b"\xff\n")
-    assert told(check_failed_list(path, FAILURES))[0].endswith("found=\ufffd")
+    assert told(check_failed_list(path, FAILURES, GOOD))[0].endswith("found=\ufffd")

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from batchflow._core import crc32c
 from batchflow.errors import ResourceError
 from batchflow.model import Dispatch, Failure, Shortfall
 from batchflow.output.failed import entry_of_failure, entry_of_shortfall, write_failures
@@ -29,7 +30,8 @@ def test_one_object_for_each_failed_item(tmp_path):
     path = tmp_path / "steps" / "score" / "failed.jsonl"
     part = Dispatch(4, 5, 2, 1, is_part=True)
     died = Failure(part, "died", "WorkerDiedError", "", signal=9, worker=0, pid=78, output_tail="bye\n")
-    write_failures(path, [entry_of_failure(FAILURE, 103), entry_of_failure(died, 104)], names)
+    checksum = write_failures(path, [entry_of_failure(FAILURE, 103), entry_of_failure(died, 104)], names)
+    assert checksum == crc32c(path.read_bytes())
     first, second, third = entries(path)
     assert first == {
         "kind": "exception",
@@ -77,7 +79,7 @@ def test_an_entry_names_its_items_by_their_place():
 def test_a_run_without_failures_replaces_the_old_file_by_an_empty_one(tmp_path):
     path = tmp_path / "failed.jsonl"
     path.write_text("old\n")
-    write_failures(path, [], names)
+    assert write_failures(path, [], names) == 0
     assert path.read_text() == ""
     assert os.listdir(tmp_path) == ["failed.jsonl"]
 

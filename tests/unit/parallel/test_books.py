@@ -290,6 +290,7 @@ def test_a_step_that_is_finished_is_finished_for_the_next_run_too(desk: Desk) ->
         attempts=4,
         worker_deaths=2,
         details={"timings": {"list": 0.5}, "skipped_hidden": 0, "skipped_special": 0},
+        failed_checksum="crc32c:00000000",
     )
     written = desk.job.state_folder / "receipt.json"
     assert json.loads(written.read_text()) == receipt.as_dict()
