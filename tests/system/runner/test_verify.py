@@ -6,13 +6,10 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from system.runner.processes import wait_until
 
 from batchflow.cli.verify import Ways, verify_json, verify_lines
 from batchflow.errors import RefusedError, UsageError
@@ -99,7 +96,11 @@ WHOLE = [
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project after a run; tests get copies."""
-    folder = tmp_path_factory.mktemp("finished") / "project"
+    return make_project(tmp_path_factory.mktemp("finished") / "project")
+
+
+def make_project(folder: Path) -> Path:
+    """A project that has run once."""
     (folder / "in").mkdir(parents=True)
     for number in range(20):
         (folder / f"in/{number:02}.txt").touch()
@@ -365,59 +366,3 @@ def test_a_journal_that_cannot_be_read_is_a_problem_of_a_step_that_never_succeed
         "1 problem found, nothing was changed",
         "to make score anew: batchflow run score -f --restart",
     ]
-
-
-SLOW = """\
-import time
-def run(mini_batch):
-    time.sleep(0.2)
-    return [{"name": "x", "length": 1}] * len(mini_batch)
-"""
-
-
-def kill_when_something_is_committed(folder: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-m", "batchflow", "run", "-q"], cwd=folder)
-    try:
-        workflow = load_workflow(folder / "workflow.toml")
-
-        def has_committed() -> bool:
-            partial = folder / "build/rows.csv.partial"
-            return partial.exists() and partial.stat().st_size > 0
-
-        wait_until(has_committed)
-        wait_until(lambda: "of 20 items" in "".join(unfinished(workflow.path.parent)))
-    finally:
-        process.kill()
-        process.wait()
-
-
-def unfinished(folder: Path) -> list[str]:
-    from batchflow.runner import last_status
-
-    committed = last_status(load_workflow(folder / "workflow.toml"))["score"].committed
-    return [] if committed is None or not committed.done else [committed.describe()]
-
-
-def test_what_an_interrupted_step_has_committed_is_verified_beside_its_last_success(project: Path) -> None:
-    (project / "score.py").write_text(SLOW)
-    kill_when_something_is_committed(project)
-    before = contents(project)
-    (told,) = lines(project, "score")[:-1]
-    assert told.startswith("score: unfinished: ")
-    assert " of 20 items = " in told
-    assert told.endswith(", ok; only seen to be there: build/parts.partial")
-    partial = project / "build/rows.csv.partial"
-    with partial.open("ab") as file:
-        file.write(b"garbage of the run that was killed")
-    assert lines(project, "score")[-1] == "what was read is as it was written"
-    assert contents(project).keys() == before.keys()
-    (project / "build/parts.partial").rename(project / "away")
-    assert lines(project, "score")[1] == "  build/parts.partial: it is missing"
-    (project / "away").rename(project / "build/parts.partial")
-    flip(partial, 13)
-    (problem,) = [line for line in lines(project, "score") if "damaged" in line]
-    assert problem.startswith("  build/rows.csv.partial, offset=12: the rows of items ")
-    flip(partial, 13)
-    flip(project / "build/rows.csv", 13)
-    (problem,) = [line for line in lines(project, "score") if line.startswith("  ")]
-    assert problem.startswith(f"  build/rows.csv, offset=0: the checksum is wrong, expected={CHECKSUM}, found=")
