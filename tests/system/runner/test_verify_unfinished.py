@@ -1,4 +1,4 @@
-"""``verify`` on a step that was killed: what it has committed, and what its script has made, beside its last success."""
+"""``verify`` on a step that was killed: what it has committed and its script has made, beside its last success."""
 
 from __future__ import annotations
 
