@@ -33,8 +33,6 @@ class Isolation:
         self._waiting: dict[int, Part] = {}  # by the start of the first half that they wait for
         self.saved_count = 0
         """Items."""
-        self.has_failures = False
-        """An item is lost, or missing in what was saved."""
         self._halve(whole, whole.attempt + 1)
 
     @property
@@ -50,11 +48,10 @@ class Isolation:
     def is_over(self) -> bool:
         return not self._open
 
-    def saved(self, start: int, missing_count: int = 0) -> list[Part]:
+    def saved(self, start: int) -> list[Part]:
         """The open part that begins there has succeeded.  Returns the parts to be tried from now on."""
         part = self._open.pop(start)
         self.saved_count += part.item_count
-        self.has_failures = self.has_failures or missing_count > 0
         second = self._waiting.pop(start, None)
         if second is None:
             return []
@@ -65,9 +62,7 @@ class Isolation:
         part = self._open.pop(start)
         second = self._waiting.pop(start, None)
         ready = [] if second is None else [self._try(second)]
-        if part.item_count == 1:
-            self.has_failures = True
-        else:
+        if part.item_count > 1:
             ready.insert(0, self._halve(part, part.attempt + 1))
         return ready
 

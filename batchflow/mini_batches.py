@@ -3,15 +3,18 @@
 A mini-batch is known by its *ordinal*: its place in this run's work, from 0.  What users see is its *number*.
 Arithmetic only, and three machine integers for each gap: no mini-batch exists before it is asked for.
 
-Invariant: every item of the gaps is in exactly one mini-batch, and none crosses the end of a gap; only the last
-mini-batch of a gap may be shorter than ``size``.
+The *grid* of a step is the split of its whole input by its first run.  Whatever becomes of a mini-batch in later runs,
+in pieces or together with others, failures are numbered and counted by the grid.
+
+Invariant: every item of the gaps is in exactly one mini-batch, none crosses the end of a gap, and all begin and end
+where the whole input would be split, or where a gap does.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 def mini_batch_number(start: int, count: int, size: int, item_count: int) -> int:
@@ -23,6 +26,38 @@ def mini_batch_number(start: int, count: int, size: int, item_count: int) -> int
     """
     is_whole = start % size == 0 and count == min(size, item_count - start)
     return start // size if is_whole else item_count + start
+
+
+def split_count(size: int, item_count: int) -> int:
+    """How many mini-batches of ``size`` so many items are split into."""
+    return -(-item_count // size)
+
+
+class FailedMiniBatches:
+    """Which mini-batches of a grid have failed items: each counts once, however often and in however many pieces.
+
+    A bit for each of the grid, up to the last that has failed.
+    """
+
+    def __init__(self, size: int) -> None:
+        """``size``: of the mini-batches of the grid."""
+        self._size = size
+        self._bits = bytearray()
+        self.count = 0
+
+    def add(self, start: int, stop: int, missing_count: int | None = None) -> None:
+        """Of the items from ``start`` to ``stop``, ``missing_count`` have failed, by default all.
+
+        Where nobody knows which ones are missing, no more mini-batches have failed than items are missing.
+        """
+        first, last = start // self._size, (stop - 1) // self._size
+        if missing_count is not None:
+            last = min(last, first + missing_count - 1)
+        self._bits.extend(bytes(max(0, (last >> 3) + 1 - len(self._bits))))
+        for number in range(first, last + 1):
+            place, bit = number >> 3, 1 << (number & 7)
+            self.count += not self._bits[place] & bit
+            self._bits[place] |= bit
 
 
 class MiniBatches:
@@ -41,7 +76,8 @@ class MiniBatches:
         self.size = size
         self.count, self.item_count = counts
         self._starts, self._stops, self._first_ordinals = gaps
-        self._number_size, self._input_count = numbering
+        self.number_size, self.input_count = numbering
+        """The size of the mini-batches of the grid, and the items of the whole input."""
 
     @staticmethod
     def of(
@@ -64,13 +100,15 @@ class MiniBatches:
         for start, stop in gaps:
             if not end <= start <= stop:
                 raise ValueError(f"expected ascending disjoint ranges, got {start} to {stop} after {end}")
-            if start == stop:
-                continue
-            starts.append(start)
-            stops.append(stop)
-            first_ordinals.append(count)
-            count -= (start - stop) // size  # rounded up
-            item_count += stop - start
+            # What is left of a mini-batch is one by itself: none has items of two that would be split.
+            middle = min(stop, size * split_count(size, start))
+            for first, last in (start, middle), (middle, stop):
+                if first < last:
+                    starts.append(first)
+                    stops.append(last)
+                    first_ordinals.append(count)
+                    count += split_count(size, last - first)
+                    item_count += last - first
             end = stop
         input_count = end if input_count is None else input_count
         numbering = number_size or size, input_count
@@ -82,7 +120,7 @@ class MiniBatches:
         return start, stop
 
     def consecutive(self, ordinal: int, stop: int) -> tuple[int, int, int]:
-        """The mini-batches from ``ordinal`` on, up to ``stop``, that lie in one gap.
+        """The mini-batches from ``ordinal`` on, up to ``stop``, that lie in one gap and are of one size but the last.
 
         Returns the ordinal after the last of them, their first item and the item after their last one.  Raises
         ``IndexError`` if there is no mini-batch ``ordinal``.
@@ -99,4 +137,17 @@ class MiniBatches:
     def number(self, ordinal: int) -> int:
         """What users see of it.  Raises ``IndexError``."""
         start, stop = self.range(ordinal)
-        return mini_batch_number(start, stop - start, self._number_size, self._input_count)
+        return mini_batch_number(start, stop - start, self.number_size, self.input_count)
+
+    # The grid
+
+    @property
+    def grid_count(self) -> int:
+        """How many mini-batches the whole input has."""
+        return split_count(self.number_size, self.input_count)
+
+    def on_grid(self, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """These items by the mini-batches of the grid: number, first item, the one after the last."""
+        size = self.number_size
+        for number in range(start // size, split_count(size, stop)):
+            yield number, max(start, number * size), min(stop, (number + 1) * size)

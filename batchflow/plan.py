@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from batchflow.isolation import Isolation, Part
-from batchflow.mini_batches import MiniBatches
+from batchflow.mini_batches import FailedMiniBatches, MiniBatches
 from batchflow.model import Dispatch, Failure, Shortfall
 from batchflow.text import count
 
@@ -22,6 +22,16 @@ LOOK_MAX = 64
 """Mini-batches looked at for one that a worker has not failed itself."""
 WHOLE_ATTEMPTS_MAX = 2
 """Attempts of a whole mini-batch before it is isolated."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What thresholds are held against: counts of the whole step, over all its sessions, by its grid."""
+
+    item_count: int
+    failed_item_count: int
+    mini_batch_count: int
+    failed_mini_batch_count: int
 
 
 @dataclass(frozen=True)
@@ -36,15 +46,38 @@ class Policy:
     failed_percent_limit: float = 100.0
     """Of the mini-batches, checked once every one has been dispatched."""
 
+    def passed(self, standing: Standing, *, is_all_dispatched: bool = True) -> str | None:
+        """The threshold that has been passed, in words with the numbers, or None."""
+        failed_items, failed_count = standing.failed_item_count, standing.failed_mini_batch_count
+        if self.failed_items_limit is not None and failed_items > self.failed_items_limit:
+            return f"error_threshold: {_passed(count(failed_items, 'item'), self.failed_items_limit)}"
+        if self.failed_mini_batches_limit is not None and failed_count > self.failed_mini_batches_limit:
+            words = _passed(count(failed_count, "mini-batch", "mini-batches"), self.failed_mini_batches_limit)
+            return f"mini_batch_error_threshold: {words}"
+        if is_all_dispatched and failed_count * 100 > self.failed_percent_limit * standing.mini_batch_count:
+            percent = 100 * failed_count / standing.mini_batch_count
+            return (
+                f"allowed_failed_percent: {percent:.3g} % of the mini-batches failed, "
+                f"{self.failed_percent_limit:g} % are tolerated"
+            )
+        if standing.item_count and failed_items == standing.item_count:
+            return "every item failed"
+        return None
+
+
+def _passed(failed: str, limit: int) -> str:
+    """How far a threshold has been passed, in words; ``failed`` is the count with its noun."""
+    return f"{failed} failed, {limit:,} {'is' if limit == 1 else 'are'} tolerated"
+
 
 @dataclass(frozen=True)
 class Before:
-    """What earlier sessions of the same run have decided: counts that thresholds and totals include."""
+    """What earlier sessions of the same step have decided, which thresholds and totals include."""
 
-    succeeded_items: int = 0
-    failed_items: int = 0
-    mini_batches: int = 0
-    failed_mini_batches: int = 0
+    succeeded_items: int
+    failed_items: int
+    failed_mini_batches: FailedMiniBatches
+    """The plan's from now on."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +86,6 @@ class Lost:
 
     dispatch: Dispatch
     failure: Failure
-
-
-def passed(failed: str, limit: int) -> str:
-    """How far a threshold has been passed, in words; ``failed`` is the count with its noun."""
-    return f"{failed} failed, {limit:,} {'is' if limit == 1 else 'are'} tolerated"
 
 
 class Plan:
@@ -71,10 +99,10 @@ class Plan:
     def __init__(self, mini_batches: MiniBatches, policy: Policy, before: Before | None = None) -> None:
         if policy.attempts_max < 1:
             raise ValueError(f"a mini-batch needs at least one attempt, attempts_max={policy.attempts_max}")
-        before = before or Before()
+        if before is None:
+            before = Before(0, 0, FailedMiniBatches(mini_batches.number_size))
         self.mini_batches = mini_batches
         self.policy = policy
-        self.mini_batch_count = before.mini_batches + mini_batches.count
         self.item_count = before.succeeded_items + before.failed_items + mini_batches.item_count
         self.fresh_index = 0
         self._ready: list[tuple[int, int, int, int, bool]] = []  # index, start, count, attempt, is_part
@@ -87,10 +115,7 @@ class Plan:
         """Mini-batches of this session of which nothing is left."""
         self.succeeded_item_count = before.succeeded_items
         self.failed_item_count = before.failed_items
-        self.failed_mini_batch_count = before.failed_mini_batches
-        """Those with failed or missing items."""
-        self._failed_open_count = 0
-        """Those of them that are isolating, or wait to be committed."""
+        self._failed = before.failed_mini_batches
         self.attempts = 0
         """Dispatches of this session, parts included."""
 
@@ -154,9 +179,7 @@ class Plan:
     def fell_short(self, shortfall: Shortfall) -> None:
         """Some of what was committed has too few elements: the missing items have failed."""
         self.failed_item_count += shortfall.missing_count
-        whole = self.mini_batches.range(shortfall.mini_batch_index)
-        if whole == (shortfall.start, shortfall.start + shortfall.item_count):
-            self.failed_mini_batch_count += 1  # that of a part has been counted when the part succeeded
+        self._failed.add(shortfall.start, shortfall.start + shortfall.item_count, shortfall.missing_count)
 
     def failed(self, failure: Failure) -> Lost | None:
         """An attempt failed.  Returns what is lost with it; else its items are to be tried again."""
@@ -175,9 +198,12 @@ class Plan:
             self._try_parts(dispatch.mini_batch_index, isolation.open_parts)
             return None
         self.lost_count += 1
-        self.failed_mini_batch_count += 1
-        self.failed_item_count += dispatch.count
+        self._count_failed(dispatch)
         return Lost(dispatch, failure)  # not kept: there may be very many
+
+    def _count_failed(self, dispatch: Dispatch) -> None:
+        self.failed_item_count += dispatch.count
+        self._failed.add(dispatch.start, dispatch.start + dispatch.count)
 
     def returned(self, dispatch: Dispatch) -> None:
         """A worker went away before it began this one: ready again, same attempt, no blame."""
@@ -189,14 +215,6 @@ class Plan:
         if count > self.in_flight_count:
             raise ValueError(f"{count} mini-batches came back, in_flight_count={self.in_flight_count}")
         self.in_flight_count -= count
-        # Nobody knows which ones were committed: what is not in flight and not isolating any more was among them.
-        self._failed_open_count = min(self._failed_open_count, self.in_flight_count + len(self._isolations))
-
-    @property
-    def decided_count(self) -> int:
-        """Mini-batches of this session of which anything is decided: never fewer than have failed in it."""
-        decided = self.succeeded_count + self.lost_count + self._failed_open_count
-        return min(decided, self.mini_batches.count - self.fresh_count)
 
     # Isolation
 
@@ -213,52 +231,39 @@ class Plan:
         """Every item of the isolating mini-batch before this part is saved or lost."""
         return self._isolations[part.mini_batch_index].first_open == part.start
 
-    def part_succeeded(self, part: Dispatch, missing_count: int = 0) -> None:
-        """A part came back, perhaps with too few elements; it is kept until the isolation is finished."""
+    def part_succeeded(self, part: Dispatch) -> None:
+        """A part came back; it is kept until the isolation is finished."""
         self._leave_flight(1)
         isolation = self._isolations[part.mini_batch_index]
-        was_good = not isolation.has_failures
-        self._try_parts(part.mini_batch_index, isolation.saved(part.start, missing_count))
-        if was_good and isolation.has_failures:
-            self._count_failed()
+        self._try_parts(part.mini_batch_index, isolation.saved(part.start))
 
     def _part_failed(self, failure: Failure) -> Lost | None:
         part = failure.dispatch
         isolation = self._isolations[part.mini_batch_index]
-        was_good = not isolation.has_failures
         self._try_parts(part.mini_batch_index, isolation.failed(part.start))
         if part.count > 1:
             return None
-        self.failed_item_count += 1
-        if was_good:
-            self._count_failed()
+        self._count_failed(part)
         return Lost(part, failure)
-
-    def _count_failed(self) -> None:
-        """Once for each mini-batch that isolates, however much of it fails."""
-        self.failed_mini_batch_count += 1
-        self._failed_open_count += 1
 
     def _try_parts(self, index: int, parts: list[Part]) -> None:
         for part in parts:
             heapq.heappush(self._ready, (index, part.start, part.item_count, part.attempt, True))
 
-    def finish_isolation(self, mini_batch_index: int, *, spoilt_count: int = 0) -> bool:
+    def finish_isolation(self, mini_batch_index: int, spoilt: Collection[Dispatch] = ()) -> bool:
         """What was saved of it waits, as one mini-batch, to be committed from now on; False if there is nothing.
 
-        ``spoilt_count``: saved items that cannot be committed, and so have failed after all.
+        ``spoilt``: saved parts that cannot be committed, and so have failed after all.
         """
         isolation = self._isolations.pop(mini_batch_index)
         if not isolation.is_over:
             raise ValueError(f"parts of mini-batch {mini_batch_index} are not decided yet")
-        self.failed_item_count += spoilt_count
-        if spoilt_count and not isolation.has_failures:
-            self._count_failed()
-        if isolation.saved_count > spoilt_count:
+        for part in spoilt:
+            self._count_failed(part)
+        if isolation.saved_count > sum(part.count for part in spoilt):
             self.in_flight_count += 1
             return True
         self.lost_count += 1
-        self._failed_open_count -= 1
         return False
 
     def stop_isolation(self, mini_batch_index: int) -> None:
@@ -273,21 +278,14 @@ class Plan:
         """Every mini-batch of this session has succeeded or failed."""
         return self.succeeded_count + self.lost_count == self.mini_batches.count
 
+    @property
+    def failed_mini_batch_count(self) -> int:
+        """Mini-batches of the grid with failed or missing items."""
+        return self._failed.count
+
     def passed_threshold(self) -> str | None:
         """The threshold that has been passed, in words with the numbers, or None."""
-        policy = self.policy
-        if policy.failed_items_limit is not None and self.failed_item_count > policy.failed_items_limit:
-            return f"error_threshold: {passed(count(self.failed_item_count, 'item'), policy.failed_items_limit)}"
-        failed_count = self.failed_mini_batch_count
-        if policy.failed_mini_batches_limit is not None and failed_count > policy.failed_mini_batches_limit:
-            words = passed(count(failed_count, "mini-batch", "mini-batches"), policy.failed_mini_batches_limit)
-            return f"mini_batch_error_threshold: {words}"
-        if not self.fresh_count and failed_count * 100 > policy.failed_percent_limit * self.mini_batch_count:
-            percent = 100 * failed_count / self.mini_batch_count
-            return (
-                f"allowed_failed_percent: {percent:.3g} % of the mini-batches failed, "
-                f"{policy.failed_percent_limit:g} % are tolerated"
-            )
-        if self.done and self.item_count and self.failed_item_count == self.item_count:
-            return "every item failed"
-        return None
+        standing = Standing(
+            self.item_count, self.failed_item_count, self.mini_batches.grid_count, self.failed_mini_batch_count
+        )
+        return self.policy.passed(standing, is_all_dispatched=not self.fresh_count)

@@ -15,20 +15,21 @@ sums are those of the state, so that a flipped bit is noticed; all changes of on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from batchflow._core import Extent
 from batchflow.errors import InternalError
 from batchflow.journal.database import Database, Kind, pack
-from batchflow.journal.shapes import check_receipt, check_signature
+from batchflow.journal.shapes import ShapeError, check_receipt, check_signature
+from batchflow.journal.sums import COLUMNS, OFFSETS, SUMS, Sums
+from batchflow.mini_batches import FailedMiniBatches, split_count
 from batchflow.model import FailureEntry
 
 JOURNAL_NAME = "journal.db"
-_COLUMNS = "first_item, item_count, offset, size, checksum, returned, missing, attempt, mini_batch_count"
 _KIND = Kind(
     title="the journal of the step",
     application_id=0x62666C6A,  # "bflj"
@@ -43,39 +44,14 @@ _KIND = Kind(
     ),
     cure="nothing was changed; `batchflow run --restart` drops what is in it and runs the step from the beginning",
 )
-_PRIME = 1_000_003
-"""Offsets are summed up as remainders: their plain sum could leave 64 bits, and no flipped bit keeps a remainder."""
-_OFFSETS = f"coalesce(sum(offset % {_PRIME}), 0)"
-_SUMS = (
-    f"SELECT count(*), coalesce(sum(first_item), 0), coalesce(sum(item_count), 0), {_OFFSETS}, coalesce(sum(size), 0),"
-    " coalesce(sum(checksum), 0), coalesce(sum(returned), 0), coalesce(sum(missing), 0), coalesce(sum(attempt), 0),"
-    " coalesce(sum(mini_batch_count), 0) FROM extents"
+_FAILED = (
+    "SELECT first_item, first_item + item_count, item_count FROM failures WHERE kind != 'shortfall'"
+    " UNION ALL SELECT first_item, first_item + item_count, missing FROM extents WHERE missing > 0"
 )
 _DONE = (
     "SELECT first_item, first_item + item_count AS stop FROM extents"
     " UNION ALL SELECT first_item, first_item + item_count FROM failures WHERE kind != 'shortfall'"
 )
-
-
-class Sums(NamedTuple):
-    """Of the extents' columns: what the table must add up to."""
-
-    first_items: int = 0
-    items: int = 0
-    offsets: int = 0
-    size: int = 0
-    checksums: int = 0
-    returned: int = 0
-    missing: int = 0
-    attempts: int = 0
-    mini_batches: int = 0
-
-    def plus(self, extents: Iterable[Extent], sign: int = 1) -> Sums:
-        values = list(self)
-        for one in extents:
-            row = one._replace(offset=one.offset % _PRIME)
-            values = [value + sign * more for value, more in zip(values, row, strict=True)]
-        return Sums(*values)
 
 
 @dataclass(frozen=True)
@@ -84,8 +60,8 @@ class Totals:
 
     succeeded: int = 0
     failed: int = 0
-    mini_batches: int = 0
     failed_mini_batches: int = 0
+    """Of the grid, those with failed or missing items."""
     rows: int = 0
     surplus: int = 0
     attempts: int = 0
@@ -104,6 +80,7 @@ class State:
     signature: Mapping[str, Any]
     """What the step is made from, see ``runner.signature``."""
     mini_batch_size: int
+    """Of the first run: that of the grid."""
     durability: Literal["full", "process"] = "full"
     phase: Literal["running", "ordered", "finished"] = "running"
     boot_id: str = ""
@@ -131,6 +108,11 @@ class State:
     """Inodes of the outputs under their temporary names, once it is finished: what has which name tells how far its
     publication came."""
 
+    @property
+    def mini_batch_count(self) -> int:
+        """Of the grid."""
+        return split_count(self.mini_batch_size, self.item_count)
+
 
 class Journal:
     """An open ``journal.db``; made by ``open_for_run`` or ``open_for_reading``, a context manager that closes it."""
@@ -139,6 +121,7 @@ class Journal:
         self._database = database
         self._state = self._read_state()
         self._gaps: list[tuple[int, int]] | None = None
+        self._failed: FailedMiniBatches | None = None
 
     @classmethod
     def open_for_run(cls, folder: Path, *, durability: Literal["full", "process"] = "full") -> Journal:
@@ -184,7 +167,7 @@ class Journal:
     def check(self) -> None:
         """Raise ``JournalError`` unless the tables agree with the state: every item at most once, every sum right."""
         state = self._begun()
-        extent_count, *sums = self._database.read(_SUMS)[0]
+        extent_count, *sums = self._database.read(SUMS)[0]
         if extent_count != state.extent_count or Sums(*sums) != state.sums:
             raise self._database.damaged("the extents do not add up")
         self._gaps = self._find_gaps()
@@ -217,7 +200,7 @@ class Journal:
     def extents(self, *, by: Literal["first_item", "offset"] = "first_item", since_commit: int = 0) -> Iterator[Extent]:
         """The extents with rows in order of items or of bytes, those of commit ``since_commit`` and later."""
         rows = self._database.iterate(
-            f"SELECT {_COLUMNS} FROM extents WHERE commit_number >= ? AND size > 0 ORDER BY {by}", (since_commit,)
+            f"SELECT {COLUMNS} FROM extents WHERE commit_number >= ? AND size > 0 ORDER BY {by}", (since_commit,)
         )
         return (self._extent(row) for row in rows)
 
@@ -244,6 +227,16 @@ class Journal:
         ((count,),) = self._database.read("SELECT coalesce(sum(item_count), 0) FROM failures WHERE kind != 'shortfall'")
         return int(count) + self._begun().sums.missing
 
+    def failed_mini_batches(self) -> FailedMiniBatches:
+        """Those of the grid with items that failed or are missing, as they are recorded now; the caller's own.
+
+        ``check`` has found that they are items of the input.
+        """
+        failed = FailedMiniBatches(self._begun().mini_batch_size)
+        for start, stop, missing_count in self._database.iterate(_FAILED):
+            failed.add(start, stop, missing_count)
+        return failed
+
     def _extent(self, row: tuple[Any, ...]) -> Extent:
         if not all(type(value) is int and value >= 0 for value in row):
             raise self._database.damaged("an extent has a value that is no count")
@@ -266,6 +259,14 @@ class Journal:
         up to (items, rows) is counted here.  Offsets are those in the output file.
         """
         before = self._begun()
+        failed = self._failed or self.failed_mini_batches()
+        self._failed = None  # until this is durable
+        for one in extents:
+            if one.missing:
+                failed.add(one.first_item, one.first_item + one.item_count, one.missing)
+        for entry in failures:
+            if entry.kind != "shortfall":
+                failed.add(entry.first_item, entry.first_item + entry.item_count)
         state = replace(
             state,
             commit_number=before.commit_number + 1,
@@ -277,6 +278,7 @@ class Journal:
                 failed=before.totals.failed
                 + sum(one.missing for one in extents)
                 + sum(one.item_count for one in failures if one.kind != "shortfall"),
+                failed_mini_batches=failed.count,
                 rows=before.totals.rows + sum(one.returned for one in extents),
             ),
         )
@@ -289,12 +291,13 @@ class Journal:
             raise InternalError(f"extents end at {expected}, the committed bytes at {state.committed_size}")
         with self._database.transaction():
             self._database.execute_many(
-                f"INSERT INTO extents ({_COLUMNS}, commit_number) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO extents ({COLUMNS}, commit_number) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [(*one, state.commit_number) for one in extents],
             )
             self._insert_failures(failures)
             self._put(state)
         self._set(state)
+        self._failed = failed
 
     def update(self, state: State) -> None:
         """Change nothing but the state."""
@@ -311,17 +314,16 @@ class Journal:
                 " AS moved WHERE extents.first_item = moved.first_item",
                 (state.header_size,),
             )
-            ((offsets,),) = self._database.read(f"SELECT {_OFFSETS} FROM extents")
+            ((offsets,),) = self._database.read(f"SELECT {OFFSETS} FROM extents")
             state = replace(state, sums=self._begun().sums._replace(offsets=offsets))
             self._put(state)
         self._set(state)
 
     def reopen(self, state: State) -> None:
         """Have everything that failed, and every mini-batch that fell short, done again."""
-        short = [self._extent(row) for row in self._database.read(f"SELECT {_COLUMNS} FROM extents WHERE missing > 0")]
-        done = state.totals.mini_batches - state.totals.failed_mini_batches
+        short = [self._extent(row) for row in self._database.read(f"SELECT {COLUMNS} FROM extents WHERE missing > 0")]
         state = self._without(state, short)
-        totals = replace(state.totals, failed=0, mini_batches=done, failed_mini_batches=0)
+        totals = replace(state.totals, failed=0, failed_mini_batches=0)
         state = replace(state, totals=totals)
         with self._database.transaction():
             self._database.execute("DELETE FROM extents WHERE missing > 0")
@@ -331,7 +333,7 @@ class Journal:
 
     def cut(self, state: State) -> None:
         """Forget the extents that end beyond ``state.committed_size``: their bytes were lost with the power."""
-        statement = f"SELECT {_COLUMNS} FROM extents WHERE size > 0 AND offset + size > ?"
+        statement = f"SELECT {COLUMNS} FROM extents WHERE size > 0 AND offset + size > ?"
         lost = [self._extent(row) for row in self._database.read(statement, (state.committed_size,))]
         state = self._without(state, lost)
         with self._database.transaction():
@@ -340,6 +342,8 @@ class Journal:
                 [(one.first_item,) for one in lost],
             )
             self._database.execute_many("DELETE FROM extents WHERE first_item = ?", [(one.first_item,) for one in lost])
+            totals = replace(state.totals, failed_mini_batches=self.failed_mini_batches().count)
+            state = replace(state, totals=totals)
             self._put(state)
         self._set(state)
 
@@ -355,8 +359,6 @@ class Journal:
                 succeeded=totals.succeeded - sum(one.item_count - one.missing for one in gone),
                 failed=totals.failed - sum(one.missing for one in gone),
                 rows=totals.rows - sum(one.returned for one in gone),
-                mini_batches=totals.mini_batches - sum(one.mini_batch_count for one in gone),
-                failed_mini_batches=totals.failed_mini_batches - sum(one.missing > 0 for one in gone),
             ),
         )
 
@@ -378,13 +380,15 @@ class Journal:
             return None
         state = self._database.revive(State, rows[0][0])
         with self._database.believing():
+            if state.mini_batch_size < 1:
+                raise ShapeError("a mini-batch has no items")
             if state.signature:
                 check_signature(state.signature)
             check_receipt(state.receipt)
         return state
 
     def _set(self, state: State) -> None:
-        self._state, self._gaps = state, None
+        self._state, self._gaps, self._failed = state, None, None
 
     def _begun(self) -> State:
         if self._state is None:

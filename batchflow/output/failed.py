@@ -6,8 +6,9 @@ last run: a run without failures leaves an empty file.  ASCII only; file names t
 
 An object for a failed item has ``kind`` (``exception``, ``contract``, ``died``, ``timeout``, ``memory``), ``item``,
 ``mini_batch``, ``attempts``, ``error_type``, ``message``, ``traceback``, ``signal``, ``exit_code``, ``worker``,
-``pid``, ``output_tail``.  ``attempts`` is how often the item was given to ``run()``, with others or alone; the rest is
-of the last time, which was alone if failures are isolated.
+``pid``, ``output_tail``.  ``mini_batch`` is the number of the mini-batch of the step's grid that the item is in,
+whatever else was given to ``run()`` with it.  ``attempts`` is how often the item was given to ``run()``, with others or
+alone; the rest is of the last time, which was alone if failures are isolated.
 
 An object for a mini-batch that fell short, or a part of one, has ``kind`` (``shortfall``), ``mini_batch``,
 ``attempts``, ``returned_count``, ``missing_count``, ``candidates``.

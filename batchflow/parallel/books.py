@@ -78,7 +78,7 @@ class Books:
     def before(self) -> Before:
         """What earlier runs of the step have decided."""
         totals = self.state.totals
-        return Before(totals.succeeded, totals.failed, totals.mini_batches, totals.failed_mini_batches)
+        return Before(totals.succeeded, totals.failed, self.journal.failed_mini_batches())
 
     @property
     def columns(self) -> bytes:
@@ -143,10 +143,9 @@ class Books:
         self._relieve(gather)
         if not (at_once or self.committer.is_due(len(gather.output()))):
             return False
-        has_results = self._outcomes.settle()
         failures, extents = self._outcomes.take_failures(), gather.take_extents()
         if not extents and not failures:
-            return has_results
+            return self._outcomes.settle()
         view = gather.output()
         rows = view if self._segment is not None else view[:0]
         self.may_commit = False
@@ -156,7 +155,7 @@ class Books:
         view.release()
         gather.clear()
         self._room_deadline_s = None
-        return has_results
+        return self._outcomes.settle()
 
     def _relieve(self, gather: Gather) -> None:
         """No result waits for ever for a slow one: what has been done is to be safe."""
@@ -171,8 +170,6 @@ class Books:
         return Progress(
             totals=replace(
                 self.state.totals,
-                mini_batches=before.mini_batches + plan.decided_count,
-                failed_mini_batches=plan.failed_mini_batch_count,
                 surplus=before.surplus + self._gather.counts.surplus,
                 attempts=before.attempts + plan.attempts,
                 worker_deaths=before.worker_deaths + worker_deaths,
@@ -221,7 +218,7 @@ class Books:
             items_in=listing.item_count,
             succeeded=totals.succeeded,
             failed=totals.failed,
-            mini_batches=totals.mini_batches,
+            mini_batches=state.mini_batch_count,
             failed_mini_batches=totals.failed_mini_batches,
             rows_out=totals.rows if self._segment is not None else 0,
             surplus=totals.surplus,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from batchflow import _core
@@ -66,8 +66,8 @@ class Undecided(NamedTuple):
 class Outcomes:
     """Tells plan, gather and feeder what happened; they decide nothing together without it.
 
-    At a group commit the driver calls ``take_failures`` before it, with ``Gather.output`` and ``take_extents``, and
-    ``settle`` after it.
+    At a group commit the driver calls ``take_failures`` with ``Gather.output`` and ``take_extents``, and ``settle``
+    when these are committed: what a commit could not take counts nowhere.
     """
 
     def __init__(self, plan: Plan, gather: Gather, feeder: Feeder, pieces: Pieces) -> None:
@@ -95,11 +95,13 @@ class Outcomes:
         return entries
 
     def settle(self) -> bool:
-        """Book what the gather has appended since the last call, now that it is committed; True if it was anything."""
+        """Book what the gather has appended since the last call, now that it is committed; True if it was anything.
+
+        ``take_failures`` has been called since the gather appended anything.
+        """
         counts, before = self._gather.counts, self._counted
         if counts.done == before.done:
             return False
-        self._take_shortfalls()
         self._plan.succeeded(counts.done - before.done, counts.succeeded - before.succeeded)
         self._counted = counts
         for shortfall in self._unbooked:
@@ -111,7 +113,8 @@ class Outcomes:
         for index, attempt, returned, missing, start, count in self._gather.take_shortfalls():
             shortfall = Shortfall(index, attempt, returned, missing, start, count)
             self.first_shortfall = self.first_shortfall or shortfall
-            self._entries.append(entry_of_shortfall(shortfall, self._plan.mini_batches.number(index)))
+            number, _, _ = next(self._plan.mini_batches.on_grid(start, start + count))
+            self._entries.append(entry_of_shortfall(shortfall, number))
             self._unbooked.append(shortfall)
 
     def read_note(
@@ -185,11 +188,16 @@ class Outcomes:
     def _lose(self, lost: Lost) -> None:
         if self.first_lost is None or lost.dispatch.start < self.first_lost.dispatch.start:
             self.first_lost = lost  # the first of the input, whichever came first
-        index = lost.dispatch.mini_batch_index
         # What a crash undoes must not be what an item has failed by.
-        is_provisional = not self._gather.columns and self._pieces.columns(index)
-        entry = entry_of_failure(lost.failure, self._plan.mini_batches.number(index))
-        (self._provisional if is_provisional else self._entries).append(entry)
+        is_provisional = not self._gather.columns and self._pieces.columns(lost.dispatch.mini_batch_index)
+        (self._provisional if is_provisional else self._entries).extend(self._entries_of(lost))
+
+    def _entries_of(self, lost: Lost) -> Iterator[FailureEntry]:
+        """One for each mini-batch of the grid that has some of the items: that is where users look for them."""
+        whole = lost.dispatch
+        for number, start, stop in self._plan.mini_batches.on_grid(whole.start, whole.start + whole.count):
+            dispatch = replace(whole, start=start, count=stop - start)
+            yield entry_of_failure(replace(lost.failure, dispatch=dispatch), number)
 
     def _put(self, index: int, attempt: int, pieces: Sequence[Piece]) -> list[Failure]:
         """Hand what is left of a mini-batch to the gather; what waited for it may have columns that differ."""
@@ -238,7 +246,7 @@ class Outcomes:
             self._fail(self._column_failure(part, piece.columns, undecided.worker, undecided.pid))
             return True
         self._pieces.keep(part.mini_batch_index, part.attempt, piece)
-        self._plan.part_succeeded(part, max(0, piece.item_count - piece.returned))
+        self._plan.part_succeeded(part)
         if self._plan.is_isolated(part.mini_batch_index):
             for failure in self._finish(part.mini_batch_index):
                 self._fail(failure)
@@ -263,11 +271,11 @@ class Outcomes:
         known = self._gather.columns
         # Results that need not wait for their turn may have named the columns since these were judged.
         late = [piece for piece in pieces if piece.names_columns and known and piece.columns != known]
-        for piece in late:
-            part = Dispatch(index, attempt, piece.start, piece.item_count, is_part=True)
+        spoilt = [Dispatch(index, attempt, piece.start, piece.item_count, is_part=True) for piece in late]
+        for part, piece in zip(spoilt, late, strict=True):
             self._lose(Lost(part, self._column_failure(part, piece.columns)))
             pieces.remove(piece)
-        self._plan.finish_isolation(index, spoilt_count=sum(piece.item_count for piece in late))
+        self._plan.finish_isolation(index, spoilt)
         return self._put(index, attempt, pieces)
 
 

@@ -106,7 +106,7 @@ class _ParallelRun:
         if not job.resumes:
             books.begin(listing.item_count)
         work = books.work(listing.item_count)
-        plan = self._plan = Plan(work, plan_policy(job, listing.item_count, work.count), books.before)
+        plan = self._plan = Plan(work, plan_policy(job, listing.item_count, work.grid_count), books.before)
         self._gather = Gather(
             in_order=settings.order == "input",
             any_items=settings.items == "any",
@@ -196,7 +196,7 @@ class _ParallelRun:
             and watch.look(0, self._clock.monotonic()) < GRACE_S
         ):
             for event in pool.wait():
-                if isinstance(event, WorkerDied):
+                if isinstance(event, WorkerDied):  # other news is about workers to come, and nobody starts one any more
                     self._supervisor.take_death(event)
             self._collect()
         self._outcomes.hand_over()

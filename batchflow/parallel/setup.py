@@ -61,6 +61,7 @@ def pool_limits(job: ParallelJob) -> PoolLimits:
 
 
 def plan_policy(job: ParallelJob, item_count: int, mini_batch_count: int) -> Policy:
+    """The counts are those of the whole input, however much of it is left to do."""
     settings = job.settings
     return Policy(
         attempts_max=settings.run_max_try,

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from batchflow.mini_batches import MiniBatches
-from batchflow.plan import Before, Plan, Policy
+from batchflow.plan import Policy, Standing
 from batchflow.runner.values import Reason
 from batchflow.workflow.references import readable
 from batchflow.workflow.values import Position, Step, Workflow
@@ -59,7 +58,10 @@ def compare_outputs(old: Mapping[str, Any], new: Mapping[str, Any], step: Step) 
 
 
 def judge(receipt: Mapping[str, Any], step: Step) -> list[Reason]:
-    """The threshold of today that a past success does not meet, by the counts in its receipt."""
+    """The threshold of today that a past success, or what an interrupted run has done so far, does not meet.
+
+    ``receipt``: counts of the whole step; an interrupted run has items that are neither done nor failed.
+    """
     settings = step.parallel
     if settings is None:
         return []
@@ -69,13 +71,8 @@ def judge(receipt: Mapping[str, Any], step: Step) -> list[Reason]:
         failed_mini_batches_limit=settings.mini_batch_error_threshold.limit(mini_batches),
         failed_percent_limit=settings.allowed_failed_percent,
     )
-    before = Before(
-        succeeded_items=int(receipt["succeeded"]),
-        failed_items=int(receipt["failed"]),
-        mini_batches=mini_batches,
-        failed_mini_batches=int(receipt["failed_mini_batches"]),
-    )
-    passed = Plan(MiniBatches.of([], settings.mini_batch_size), policy, before).passed_threshold()
+    standing = Standing(items_in, int(receipt["failed"]), mini_batches, int(receipt["failed_mini_batches"]))
+    passed = policy.passed(standing)
     if passed is None:
         return []
     name, _, text = passed.rpartition(": ")

@@ -235,7 +235,7 @@ def _as_receipt(state: State) -> dict[str, Any]:
     totals = state.totals
     return {
         "items_in": state.item_count,
-        "mini_batches": max(totals.mini_batches, -(-state.item_count // state.mini_batch_size)),
+        "mini_batches": state.mini_batch_count,
         "succeeded": totals.succeeded,
         "failed": totals.failed,
         "failed_mini_batches": totals.failed_mini_batches,

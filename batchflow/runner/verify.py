@@ -35,7 +35,6 @@ from batchflow.workflow.values import Workflow
 _TOTALS = (
     "succeeded",
     "failed",
-    "mini_batches",
     "failed_mini_batches",
     "surplus",
     "attempts",
@@ -213,6 +212,7 @@ class _Check:
             return
         expected: dict[str, Any] = {name: getattr(state.totals, name) for name in _TOTALS}
         expected |= {"run_id": state.run_id, "step": state.step, "items_in": state.item_count}
+        expected["mini_batches"] = state.mini_batch_count
         if self._report.row_count is not None:
             expected |= {"rows_out": state.totals.rows, "output_size": state.committed_size}
             expected["output_checksum"] = checksum_text(state.checksum)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchflow.mini_batches import MiniBatches, mini_batch_number
+from batchflow.mini_batches import FailedMiniBatches, MiniBatches, mini_batch_number
 
 GAPS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 40)), max_size=12).map(
     lambda pairs: [
@@ -29,9 +29,12 @@ def test_every_item_of_the_gaps_is_in_exactly_one_mini_batch(gaps: list[tuple[in
     items = [item for start, stop in gaps for item in range(start, stop)]
     assert [item for start, stop in ranges(mini_batches) for item in range(start, stop)] == items
     assert mini_batches.item_count == len(items)
-    ends = {stop for _, stop in gaps}
+    starts, ends = {start for start, _ in gaps}, {stop for _, stop in gaps}
     for start, stop in ranges(mini_batches):
-        assert stop - start == size or (0 < stop - start < size and stop in ends)
+        assert start < stop
+        assert start % size == 0 or start in starts
+        assert stop % size == 0 or stop in ends
+        assert start // size == (stop - 1) // size
         assert any(first <= start and stop <= end for first, end in gaps)
 
 
@@ -46,8 +49,8 @@ def test_a_run_of_mini_batches_is_consecutive_and_as_long_as_can_be(
         assert ordinal < stop_ordinal <= stop
         cut = [(start + k * size, min(start + (k + 1) * size, stop_item)) for k in range(stop_ordinal - ordinal)]
         assert cut == alone[ordinal:stop_ordinal]
-        if stop_ordinal < min(stop, mini_batches.count):  # what follows is in another gap
-            assert stop_item in {end for _, end in gaps}
+        if stop_ordinal < min(stop, mini_batches.count):  # what follows is in another gap, or was cut by its start
+            assert stop_item in {end for _, end in gaps} or start in {start for start, _ in gaps}
 
 
 def test_ranges_written_by_hand() -> None:
@@ -57,6 +60,52 @@ def test_ranges_written_by_hand() -> None:
     assert mini_batches.consecutive(0, 6) == (3, 0, 25)
     assert mini_batches.consecutive(1, 2) == (2, 10, 20)
     assert mini_batches.consecutive(4, 6) == (6, 100, 120)
+
+
+def test_what_is_left_of_a_mini_batch_is_one_by_itself() -> None:
+    mini_batches = MiniBatches.of([(3, 5), (9, 35)], 10)
+    assert ranges(mini_batches) == [(3, 5), (9, 10), (10, 20), (20, 30), (30, 35)]
+    assert mini_batches.consecutive(1, 5) == (2, 9, 10)
+    assert mini_batches.consecutive(2, 5) == (5, 10, 35)
+    assert (mini_batches.count, mini_batches.item_count) == (5, 28)
+
+
+def test_the_grid_is_that_of_the_first_run() -> None:
+    mini_batches = MiniBatches.of([(14, 50)], 20, number_size=10, input_count=53)
+    assert ranges(mini_batches) == [(14, 20), (20, 40), (40, 50)]
+    assert mini_batches.grid_count == 6
+    assert list(mini_batches.on_grid(14, 20)) == [(1, 14, 20)]
+    assert list(mini_batches.on_grid(14, 31)) == [(1, 14, 20), (2, 20, 30), (3, 30, 31)]
+    assert list(mini_batches.on_grid(50, 53)) == [(5, 50, 53)]
+
+
+@given(st.integers(1, 9), st.lists(st.tuples(st.integers(0, 99), st.integers(1, 30)), max_size=9))
+def test_a_failed_mini_batch_counts_once(size: int, pieces: list[tuple[int, int]]) -> None:
+    failed, items = FailedMiniBatches(size), set()
+    for start, length in pieces:
+        failed.add(start, start + length)
+        items.update(range(start, start + length))
+        assert failed.count == len({item // size for item in items})
+
+
+def test_no_more_mini_batches_fell_short_than_items_are_missing() -> None:
+    failed = FailedMiniBatches(10)
+    failed.add(5, 55, missing_count=3)  # of six
+    assert failed.count == 3
+    failed.add(30, 31)
+    assert failed.count == 4
+    failed.add(0, 10, missing_count=7)
+    assert failed.count == 4
+
+
+def test_a_failed_mini_batch_is_a_bit() -> None:
+    tracemalloc.start()
+    failed = FailedMiniBatches(10)
+    for number in range(0, 1_000_000, 1_000):
+        failed.add(10 * number, 10 * number + 10)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (failed.count, size < 250_000) == (1_000, True)
 
 
 def test_numbers_are_those_of_the_input_or_lie_beyond_it() -> None:

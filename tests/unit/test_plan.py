@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from unit.plans import failure, fresh
 
-from batchflow.mini_batches import MiniBatches
+from batchflow.mini_batches import FailedMiniBatches, MiniBatches
 from batchflow.model import Dispatch, Shortfall
 from batchflow.plan import Before, Lost, Plan, Policy
 
@@ -39,7 +39,7 @@ class PlanMachine(RuleBasedStateMachine):
         self.flying: list[Dispatch] = []
         self.pending: dict[int, list[int]] = {}  # mini-batches that wait for their commit, with their good items
         self.missing: dict[int, int] = {}  # of a shortfall's items, by its first one
-        self.blemished: set[int] = set()
+        self.size = size
         self.attempts = 0
 
     def items(self, dispatch: Dispatch) -> range:
@@ -77,11 +77,10 @@ class PlanMachine(RuleBasedStateMachine):
         missing = min(missing, dispatch.count)
         if missing:
             self.missing[dispatch.start] = missing
-            self.blemished.add(dispatch.mini_batch_index)
         for item in self.items(dispatch):
             self.states[item] = "saved"
         if dispatch.is_part:
-            self.plan.part_succeeded(dispatch, missing)
+            self.plan.part_succeeded(dispatch)
             self.finish_if_over(dispatch.mini_batch_index)
         else:
             self.pending[dispatch.mini_batch_index] = list(self.items(dispatch))
@@ -102,8 +101,6 @@ class PlanMachine(RuleBasedStateMachine):
             assert lost is None
         for item in self.items(dispatch):
             self.states[item] = "again" if lost is None else "failed"
-        if lost is not None:
-            self.blemished.add(dispatch.mini_batch_index)
         index = dispatch.mini_batch_index
         assert self.plan.is_isolating(index) == (dispatch.is_part or (isolates and dispatch.attempt == last))
         self.finish_if_over(index)
@@ -166,12 +163,10 @@ class PlanMachine(RuleBasedStateMachine):
         assert plan.failed_item_count == states.count("failed") + missing
         assert plan.succeeded_item_count == len(committed) - missing
         assert plan.item_count == len(states)
-        assert plan.succeeded_count + plan.lost_count <= plan.decided_count <= plan.mini_batches.count
-        assert plan.failed_mini_batch_count <= plan.decided_count
+        bad = [item for item in self.states if self.states[item] == "failed" or item in {*self.missing} & {*committed}]
+        assert plan.failed_mini_batch_count == len({item // self.size for item in bad})
         if plan.done:
-            assert plan.failed_mini_batch_count == len(self.blemished)
             assert plan.succeeded_item_count + plan.failed_item_count == plan.item_count
-            assert plan.decided_count == plan.mini_batches.count
             assert (plan.ready_count, plan.in_flight_count, plan.isolating_count) == (0, 0, 0)
 
     def is_over(self, start: int, stop: int) -> bool:
@@ -237,55 +232,69 @@ def test_the_threshold_that_was_passed_is_named_with_its_numbers(plan: Plan, rea
     assert plan.passed_threshold() == reason
 
 
+def before(succeeded_items: int, *failed: int, size: int = 1) -> Before:
+    """So many items have succeeded in earlier sessions, and these have failed."""
+    mini_batches = FailedMiniBatches(size)
+    for item in failed:
+        mini_batches.add(item, item + 1)
+    return Before(succeeded_items, len(failed), mini_batches)
+
+
 @pytest.mark.parametrize(
-    ("before", "policy", "reason"),
+    ("past", "policy", "reason"),
     [
-        # Ten items of today, one of them lost, and what earlier sessions have decided.
-        (Before(succeeded_items=90, mini_batches=9), {"failed_items_limit": 1}, None),
+        # Ten items of today, one of them lost, and what earlier sessions have decided: ten mini-batches of ten items.
+        (before(90), {"failed_items_limit": 1}, None),
+        (before(89, 3), {"failed_items_limit": 1}, "error_threshold: 2 items failed, 1 is tolerated"),
         (
-            Before(succeeded_items=89, failed_items=1, mini_batches=9, failed_mini_batches=1),
-            {"failed_items_limit": 1},
-            "error_threshold: 2 items failed, 1 is tolerated",
-        ),
-        (
-            Before(succeeded_items=89, failed_items=1, mini_batches=9, failed_mini_batches=1),
+            before(89, 3, size=10),
             {"failed_mini_batches_limit": 1},
             "mini_batch_error_threshold: 2 mini-batches failed, 1 is tolerated",
         ),
-        # Two of 9 + 10 mini-batches.
+        (before(88, 3, 7, size=10), {"failed_mini_batches_limit": 2}, None),
+        (before(80, *range(80, 90), size=10), {"failed_mini_batches_limit": 2}, None),
         (
-            Before(succeeded_items=89, failed_items=1, mini_batches=9, failed_mini_batches=1),
-            {"failed_percent_limit": 10.5},
-            "allowed_failed_percent: 10.5 % of the mini-batches failed, 10.5 % are tolerated",
+            before(89, 3, size=10),
+            {"failed_percent_limit": 19.9},
+            "allowed_failed_percent: 20 % of the mini-batches failed, 19.9 % are tolerated",
         ),
-        (
-            Before(succeeded_items=89, failed_items=1, mini_batches=9, failed_mini_batches=1),
-            {"failed_percent_limit": 10.6},
-            None,
-        ),
+        (before(89, 3, size=10), {"failed_percent_limit": 20}, None),
     ],
 )
-def test_thresholds_and_totals_are_over_all_sessions(
-    before: Before, policy: dict[str, Any], reason: str | None
-) -> None:
-    plan = Plan(MiniBatches.of([(90, 100)], 1), Policy(attempts_max=1, **{"failed_items_limit": None} | policy), before)
+def test_thresholds_and_totals_are_over_all_sessions(past: Before, policy: dict[str, Any], reason: str | None) -> None:
+    work = MiniBatches.of([(90, 100)], 1, number_size=10)
+    succeeded_items, failed_items = past.succeeded_items, past.failed_items
+    plan = Plan(work, Policy(attempts_max=1, **{"failed_items_limit": None} | policy), past)
     first, *rest = fresh(plan, 10)
     plan.failed(failure(first))
     plan.succeeded(len(rest), len(rest))
-    assert (plan.item_count, plan.mini_batch_count, plan.done) == (100, 19, True)
-    assert plan.succeeded_item_count == before.succeeded_items + 9
-    assert plan.failed_item_count == before.failed_items + 1
+    assert (plan.item_count, plan.done) == (100, True)
+    assert plan.succeeded_item_count == succeeded_items + 9
+    assert plan.failed_item_count == failed_items + 1
     assert plan.passed_threshold() == reason
 
 
+def test_a_mini_batch_that_fails_in_pieces_counts_once() -> None:
+    plan = Plan(
+        MiniBatches.of([(4, 5), (8, 20)], 5, number_size=10, input_count=20),
+        Policy(attempts_max=1, isolate=False, failed_items_limit=None),
+        before(6, 2, size=10),
+    )
+    counts = []
+    for dispatch in fresh(plan, 4):
+        plan.failed(failure(dispatch))
+        counts.append((dispatch.start, dispatch.count, plan.failed_mini_batch_count))
+    assert counts == [(4, 1, 1), (8, 2, 1), (10, 5, 2), (15, 5, 2)]
+
+
 def test_every_item_of_all_sessions_must_have_failed_for_every_item_to_have_failed() -> None:
-    def over(before: Before) -> str | None:
-        plan = Plan(MiniBatches.of([(9, 10)], 1), Policy(attempts_max=1, failed_items_limit=None), before)
+    def over(past: Before) -> str | None:
+        plan = Plan(MiniBatches.of([(9, 10)], 1), Policy(attempts_max=1, failed_items_limit=None), past)
         plan.failed(failure(fresh(plan, 1)[0]))
         return plan.passed_threshold()
 
-    assert over(Before(failed_items=9, mini_batches=9, failed_mini_batches=9)) == "every item failed"
-    assert over(Before(failed_items=8, succeeded_items=1, mini_batches=9, failed_mini_batches=8)) is None
+    assert over(before(0, *range(9))) == "every item failed"
+    assert over(before(1, *range(8))) is None
 
 
 def test_an_empty_plan_is_done_and_has_passed_nothing() -> None:

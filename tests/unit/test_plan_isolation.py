@@ -132,12 +132,13 @@ def test_what_was_saved_is_committed_as_one() -> None:
 def test_saved_items_that_cannot_be_committed_have_failed() -> None:
     plan = Plan(MiniBatches.of([(0, 2)], 2), Policy(attempts_max=1, failed_items_limit=None))
     plan.failed(failure(fresh(plan, 1)[0]))
-    for _ in range(2):
-        part = plan.take_ready()
-        assert part is not None
+    parts: list[Dispatch] = []
+    while (part := plan.take_ready()) is not None:
+        parts.append(part)
         plan.part_succeeded(part)
+    assert [(part.start, part.count) for part in parts] == [(0, 1), (1, 1)]
     assert (plan.is_isolated(0), plan.done, plan.failed_mini_batch_count) == (True, False, 0)
-    assert not plan.finish_isolation(0, spoilt_count=2)
+    assert not plan.finish_isolation(0, parts)
     assert (plan.failed_item_count, plan.failed_mini_batch_count, plan.lost_count) == (2, 1, 1)
     assert plan.done
     assert plan.in_flight_count == 0
@@ -146,11 +147,12 @@ def test_saved_items_that_cannot_be_committed_have_failed() -> None:
 def test_some_of_what_was_saved_may_be_spoilt() -> None:
     plan = Plan(MiniBatches.of([(0, 2)], 2), Policy(attempts_max=1, failed_items_limit=None))
     plan.failed(failure(fresh(plan, 1)[0]))
-    for _ in range(2):
-        part = plan.take_ready()
-        assert part is not None
+    parts: list[Dispatch] = []
+    while (part := plan.take_ready()) is not None:
+        parts.append(part)
         plan.part_succeeded(part)
-    assert plan.finish_isolation(0, spoilt_count=1)
+    assert [(part.start, part.count) for part in parts] == [(0, 1), (1, 1)]
+    assert plan.finish_isolation(0, parts[1:])
     plan.succeeded(1, 1)
     assert (plan.succeeded_item_count, plan.failed_item_count, plan.failed_mini_batch_count) == (1, 1, 1)
     assert plan.done

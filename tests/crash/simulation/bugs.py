@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from batchflow.isolation import Isolation, Part
-from batchflow.mini_batches import MiniBatches
+from batchflow.mini_batches import FailedMiniBatches, MiniBatches
 from batchflow.model import Dispatch
 from batchflow.parallel.books import Books
 from batchflow.parallel.feeder import Feeder
@@ -122,7 +122,6 @@ def _failures_one_commit_late(original: Any) -> Any:
 
 def _shortfalls_booked_twice(original: Any) -> Any:
     def settle(self: Outcomes) -> Any:
-        self._take_shortfalls()
         self._unbooked *= 2
         return original(self)
 
@@ -162,11 +161,19 @@ def _pieces_as_they_came(original: Any) -> Any:
 
 
 def _earlier_runs_forgotten(original: Any) -> Any:
-    return property(lambda self: Before())
+    return property(lambda self: Before(0, 0, FailedMiniBatches(1)))
 
 
-def _interrupted_isolations_not_counted(original: Any) -> Any:
-    return property(lambda self: self.succeeded_count + self.lost_count)
+def _failed_ones_counted_anew(original: Any) -> Any:
+    """A mini-batch that failed in an earlier run counts once more when the rest of it fails."""
+
+    def before(self: Books) -> Before:
+        totals = self.state.totals
+        failed = FailedMiniBatches(self.state.mini_batch_size)
+        failed.count = totals.failed_mini_batches
+        return Before(totals.succeeded, totals.failed, failed)
+
+    return property(before)
 
 
 BUGS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
@@ -187,6 +194,6 @@ BUGS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
         ("gaps-run-together", MiniBatches, "consecutive", _gaps_run_together),
         ("pieces-as-they-came", Pieces, "take", _pieces_as_they_came),
         ("earlier-runs-forgotten", Books, "before", _earlier_runs_forgotten),
-        ("interrupted-isolations-not-counted", Plan, "decided_count", _interrupted_isolations_not_counted),
+        ("failed-ones-counted-anew", Books, "before", _failed_ones_counted_anew),
     )
 }

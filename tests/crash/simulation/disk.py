@@ -9,6 +9,7 @@ from typing import Any
 
 from batchflow._core import Extent, crc32c
 from batchflow.journal.commits import State
+from batchflow.mini_batches import FailedMiniBatches
 from batchflow.model import FailureEntry
 from batchflow.parallel.committer import Progress
 from tests.crash.simulation.case import mask
@@ -90,9 +91,19 @@ class Journal:
             failed=before.totals.failed + missing + sum(lost),
             rows=before.totals.rows + sum(one.returned for one in extents),
         )
-        self.state = replace(state, totals=totals)
         self.extents += extents
         self.failures += failures
+        self.state = replace(state, totals=replace(totals, failed_mini_batches=self.failed_mini_batches().count))
+
+    def failed_mini_batches(self) -> FailedMiniBatches:
+        failed = FailedMiniBatches(self.state.mini_batch_size)
+        for one in self.extents:
+            if one.missing:
+                failed.add(one.first_item, one.first_item + one.item_count, one.missing)
+        for entry in self.failures:
+            if entry.kind != "shortfall":
+                failed.add(entry.first_item, entry.first_item + entry.item_count)
+        return failed
 
     def resume(self) -> None:
         """Cut off what was written and not committed."""

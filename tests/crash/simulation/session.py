@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -62,9 +63,9 @@ class WatchedPlan(Plan):
         self.failures.setdefault(dispatch.mini_batch_index, []).append(dispatch)
         return super().failed(failure)
 
-    def part_succeeded(self, part: Dispatch, missing_count: int = 0) -> None:
+    def part_succeeded(self, part: Dispatch) -> None:
         self._watch(part)
-        super().part_succeeded(part, missing_count)
+        super().part_succeeded(part)
 
     def _watch(self, dispatch: Dispatch) -> None:
         index, policy = dispatch.mini_batch_index, self.policy
@@ -77,7 +78,7 @@ class WatchedPlan(Plan):
         if dispatch.start < start or dispatch.start + dispatch.count > stop:
             raise Violation(f"items of another mini-batch, {dispatch}")
 
-    def finish_isolation(self, mini_batch_index: int, *, spoilt_count: int = 0) -> bool:
+    def finish_isolation(self, mini_batch_index: int, spoilt: Collection[Dispatch] = ()) -> bool:
         start, stop = self.mini_batches.range(mini_batch_index)
         failed = self.failures[mini_batch_index]
         first = max(one.start for one in failed)
@@ -85,7 +86,7 @@ class WatchedPlan(Plan):
         extra = self.spent[mini_batch_index] - (stop - start)
         if first < end and extra > 3 * (stop - start):  # one item explains all failures
             raise Violation(f"one bad item cost {extra} items more, in a mini-batch of {stop - start}")
-        return super().finish_isolation(mini_batch_index, spoilt_count=spoilt_count)
+        return super().finish_isolation(mini_batch_index, spoilt)
 
 
 class Session:
@@ -201,7 +202,7 @@ class Session:
         planned = (plan.succeeded_item_count, plan.failed_item_count, plan.failed_mini_batch_count)
         if planned != (totals.succeeded, totals.failed, totals.failed_mini_batches):
             raise Violation(f"the plan says {planned}, the journal {totals}")
-        if plan.decided_count != plan.mini_batches.count or plan.in_flight_count or plan.ready_count:
+        if plan.in_flight_count or plan.ready_count:
             raise Violation(f"done with {plan.in_flight_count} in flight and {plan.ready_count} ready")
 
 

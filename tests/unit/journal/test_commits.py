@@ -12,7 +12,8 @@ import pytest
 
 from batchflow._core import Extent
 from batchflow.errors import InternalError, JournalError
-from batchflow.journal.commits import Journal, State, Sums, Totals
+from batchflow.journal.commits import Journal, State, Totals
+from batchflow.journal.sums import Sums
 from batchflow.model import FailureEntry
 
 SIGNATURE: dict[str, Any] = {"settings": {"n": 1}, "params": {}, "inputs": {}, "code": {}, "upstream": {}}

@@ -38,8 +38,6 @@ class Model:
     commit_number: int = 0
     phase: str = "running"
     work_s: float = 0.0
-    mini_batches: int = 0
-    failed_mini_batches: int = 0
 
     def gaps(self) -> list[tuple[int, int]]:
         open_items = [item for item in range(self.item_count) if item not in self.done]
@@ -57,10 +55,17 @@ class Model:
         return Totals(
             succeeded=sum(what == "extent" for what in self.done.values()) - missing,
             failed=sum(what == "failure" for what in self.done.values()) + missing,
-            mini_batches=self.mini_batches,
-            failed_mini_batches=self.failed_mini_batches,
+            failed_mini_batches=len(self.failed_mini_batches()),
             rows=sum(one.returned for one in extents),
         )
+
+    def failed_mini_batches(self) -> set[int]:
+        """Of three items each; of those that share a shortfall, as many as items are missing."""
+        failed = {item // 3 for item, what in self.done.items() if what == "failure"}
+        for one in self.extents.values():
+            touched = sorted({item // 3 for item in range(one.first_item, one.first_item + one.item_count)})
+            failed.update(touched[: one.missing])
+        return failed
 
     def with_rows(self) -> list[Extent]:
         return [self.extents[first] for first in sorted(self.extents) if self.extents[first].size]
@@ -129,12 +134,10 @@ class JournalMachine(RuleBasedStateMachine):
             if not model.gaps():
                 break
             first, count = self._draw_items(data)
-            model.mini_batches += 1
             kind = data.draw(st.sampled_from(["rows", "rows", "nothing", "shortfall", "exception"]), label="kind")
             if kind == "exception":
                 failures.append(FailureEntry(first, count, kind, {"message": f"bad \udce9 {first}", "attempts": 3}))
                 model.failures[first] = failures[-1]
-                model.failed_mini_batches += 1
                 model.done |= dict.fromkeys(range(first, first + count), "failure")
                 continue
             missing = data.draw(st.integers(1, count), label="missing") if kind == "shortfall" else 0
@@ -149,7 +152,6 @@ class JournalMachine(RuleBasedStateMachine):
             if missing:
                 failures.append(FailureEntry(first, count, "shortfall", {"missing_count": missing}))
                 model.failures[first] = failures[-1]
-                model.failed_mini_batches += 1
         model.committed_size = offset
         model.work_s += 0.5
         self.journal.commit(
@@ -161,11 +163,6 @@ class JournalMachine(RuleBasedStateMachine):
                 checksum=model.commit_number,
                 header_size=header_size,
                 work_s=model.work_s,
-                totals=replace(
-                    self.state.totals,
-                    mini_batches=model.mini_batches,
-                    failed_mini_batches=model.failed_mini_batches,
-                ),
             ),
         )
 
@@ -197,8 +194,6 @@ class JournalMachine(RuleBasedStateMachine):
         model.failures.clear()
         for item in [item for item, what in model.done.items() if what == "failure"]:
             del model.done[item]
-        model.mini_batches -= model.failed_mini_batches
-        model.failed_mini_batches = 0
         model.phase = "running"
         self.journal.reopen(replace(self.state, phase="running"))
 
@@ -210,9 +205,7 @@ class JournalMachine(RuleBasedStateMachine):
         size = data.draw(st.sampled_from(sorted({0, *ends})), label="size")
         for one in [one for one in model.with_rows() if one.offset + one.size > size]:
             model.forget(one.first_item)
-            model.mini_batches -= one.mini_batch_count
-            if model.failures.pop(one.first_item, None) is not None:
-                model.failed_mini_batches -= 1
+            model.failures.pop(one.first_item, None)
         model.committed_size = size
         model.header_size = min(model.header_size, size)
         self.journal.cut(replace(self.state, committed_size=size, header_size=model.header_size))

@@ -10,7 +10,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -217,10 +216,8 @@ class CommitterMachine(RuleBasedStateMachine):
         extents, failures, view = self.items.draw_group(data, kinds)
         header = HEADER if self.header and extents and not self.state.header_size else b""
         extents = [one._replace(offset=one.offset + len(header)) for one in extents]
-        before = self.state.totals
-        done = len(extents) + len([one for one in failures if one.kind != "shortfall"])
         progress = Progress(
-            totals=replace(before, mini_batches=before.mini_batches + done),
+            totals=self.state.totals,
             work_s=self.state.work_s + 1,
             columns=HEADER if self.state.columns or extents else b"",
             header_size=len(header) or self.state.header_size,

@@ -100,7 +100,6 @@ def test_a_shortfall_of_a_part_is_one_among_its_items_alone() -> None:
         table.ask_again()
         table.worker.answer(returned=returned, rows=None if returned else b"")
         table.read()
-    assert table.plan.failed_mini_batch_count == 1
     assert table.commit() == b"1\n2\n"
     entry = {"mini_batch": 0, "attempts": 2, "returned_count": 0, "missing_count": 1}
     assert table.failures == [FailureEntry(0, 1, "shortfall", entry)]

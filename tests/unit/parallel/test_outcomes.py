@@ -179,22 +179,13 @@ def test_shortfalls_go_into_the_journal_with_their_rows_and_into_the_books_after
     assert table.outcomes.take_failures() == []
 
 
-def test_a_shortfall_that_was_not_asked_for_is_booked_and_kept() -> None:
-    table = Table()
-    table.ask(1)
-    table.worker.answer(returned=1)
-    table.read()
-    assert table.outcomes.settle()
-    assert (table.plan.failed_item_count, len(table.failures)) == (2, 1)
-
-
 def test_users_see_numbers_and_no_ordinals() -> None:
     table = Table(gaps=((3, 6), (9, 10)), input_count=100)
     table.ask(2)
     table.worker.fail()
     table.worker.port.take()
     table.bury()
-    assert [failure.entry["mini_batch"] for failure in table.failures] == [1, 109]
+    assert [failure.entry["mini_batch"] for failure in table.failures] == [1, 3]
     assert table.failed == [(3, 3), (9, 1)]
     assert "mini_batch_index=109, attempt=1" in table.failures[1].entry["message"]
 

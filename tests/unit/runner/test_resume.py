@@ -50,7 +50,7 @@ def workflow(tmp_path: Path) -> Workflow:
 
 
 def interrupted(**changes: Any) -> Past:
-    totals = Totals(succeeded=4_198, failed=2, mini_batches=420, failed_mini_batches=1)
+    totals = Totals(succeeded=4_198, failed=2, failed_mini_batches=1)
     values: dict[str, Any] = {"work_s": 720.0, "totals": totals} | changes
     return Past(State("run-2", "score", 10_000, SIGNATURE, 10, **values), is_over=False)
 
@@ -244,12 +244,23 @@ def test_an_edit_after_little_work_begins_anew(work_s: float, refused: bool, wor
 
 
 def test_failures_that_are_no_longer_tolerated_are_tried_again(workflow: Workflow) -> None:
-    many = interrupted(totals=Totals(succeeded=4_000, failed=6, mini_batches=401, failed_mini_batches=6))
+    many = interrupted(totals=Totals(succeeded=4_000, failed=6, failed_mini_batches=6))
     found = decided(workflow, many)
     assert (found.resumes, found.reopens) == (True, True)
     assert found.notices[1:] == ("6 items that failed before are tried again",)
-    few = interrupted(totals=Totals(succeeded=4_000, failed=5, mini_batches=401, failed_mini_batches=5))
+    few = interrupted(totals=Totals(succeeded=4_000, failed=5, failed_mini_batches=5))
     assert not decided(workflow, few).reopens
+
+
+def test_as_long_as_there_are_items_to_do_not_every_item_has_failed(workflow: Workflow) -> None:
+    step = workflow.steps["score"]
+    assert step.parallel is not None
+    tolerant = replace(step.parallel, error_threshold=Threshold(count=-1))
+    flow = replace(workflow, steps={**workflow.steps, "score": replace(step, parallel=tolerant)})
+    some = Totals(failed=4_000, failed_mini_batches=400)
+    assert not decided(flow, interrupted(totals=some)).reopens
+    every = Totals(failed=10_000, failed_mini_batches=1_000)
+    assert decided(flow, interrupted(totals=every)).reopens
 
 
 def test_retry_has_the_failed_items_done_again_after_a_success_and_after_an_edit(workflow: Workflow) -> None:
