@@ -263,7 +263,7 @@ def test_another_schema_is_refused_before_anything_of_it_runs(folder: Path, stat
 
 
 def journal_state(**keys: object) -> dict[str, object]:
-    totals = dict.fromkeys(("succeeded", "failed", "mini_batches", "failed_mini_batches"), 0)
+    totals = dict.fromkeys(("succeeded", "failed", "failed_mini_batches"), 0)
     state = {"run_id": "r1", "step": "predict", "item_count": 6, "signature": SIGNATURE, "mini_batch_size": 2}
     return state | {"totals": totals, "sums": [0] * 9} | keys
 
@@ -282,6 +282,7 @@ def journal_state(**keys: object) -> dict[str, object]:
         journal_state(phase="over"),
         journal_state(item_count=2**70),
         journal_state(mini_batch_size=None),
+        journal_state(mini_batch_size=0),
         journal_state(signature={"settings": {}}),
         journal_state(receipt={"items_in": 1}),
         journal_state(columns=["a"]),
