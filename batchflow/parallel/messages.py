@@ -46,7 +46,7 @@ def aborted(reason: str, outcomes: Outcomes, mini_batches: MiniBatches, listing:
 def tolerated_with(reason: str, plan: Plan) -> str:
     """The setting, of the one that was passed, which would tolerate all that has failed so far; empty if none does."""
     setting = reason.partition(":")[0]
-    percent = math.ceil(100 * plan.failed_mini_batch_count / max(1, plan.mini_batch_count))
+    percent = math.ceil(100 * plan.failed_mini_batch_count / max(1, plan.mini_batches.grid_count))
     needed = {
         "error_threshold": plan.failed_item_count,
         "mini_batch_error_threshold": plan.failed_mini_batch_count,

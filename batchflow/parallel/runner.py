@@ -21,6 +21,7 @@ from batchflow.errors import (
     ResourceError,
     RunAbortedError,
 )
+from batchflow.journal.commits import Totals
 from batchflow.journal.state_folder import make_state_folder
 from batchflow.model import Event, Notice, Receipt, StepProgress
 from batchflow.parallel import messages
@@ -31,7 +32,7 @@ from batchflow.parallel.pieces import Pieces
 from batchflow.parallel.setup import plan_policy, pool_limits, worker_spec
 from batchflow.parallel.supervision import Supervisor
 from batchflow.parallel.values import ParallelJob
-from batchflow.plan import Before, Plan
+from batchflow.plan import Plan
 from batchflow.pool.events import WorkerDied
 from batchflow.pool.logs import WorkerLog
 from batchflow.pool.pool import WorkerPool
@@ -93,8 +94,8 @@ class _ParallelRun:
         pool = self._pool = self._make_pool(books.number_size)
         if not books.is_covered:
             pool.start()  # it imports the script while we list
-        before = books.before if job.resumes else Before()
-        kept = before.succeeded_items, before.failed_items
+        totals = books.state.totals if job.resumes else Totals()
+        kept = totals.succeeded, totals.failed
         self._kept = sum(kept)
         self._tell(*kept, None, note="listing files")
         listing = self._listing = job.listing or list_files(job.patterns)

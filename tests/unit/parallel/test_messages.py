@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from batchflow._core import Channel, Port
-from batchflow.mini_batches import MiniBatches
+from batchflow.mini_batches import FailedMiniBatches, MiniBatches
 from batchflow.model import Dispatch, Failure, Shortfall, WorkerExit
 from batchflow.parallel import messages
 from batchflow.plan import Before, Lost, Plan, Policy
@@ -70,9 +70,10 @@ def aborted(books: Any) -> list[str]:
 def test_a_threshold_names_what_would_tolerate_it(
     reason: str, failed_items: int, failed_mini_batches: int, setting: str
 ) -> None:
-    before = Before(failed_items=failed_items, mini_batches=3, failed_mini_batches=failed_mini_batches)
-    before = replace(before, succeeded_items=30 - failed_items)
-    plan = Plan(MiniBatches.of([], 10), Policy(), before)
+    failed = FailedMiniBatches(10)
+    failed.add(0, 10 * failed_mini_batches)
+    work = MiniBatches.of([], 10, input_count=30)
+    plan = Plan(work, Policy(), Before(30 - failed_items, failed_items, failed))
     assert messages.tolerated_with(reason, plan) == setting
     ways = "fix the cause, then `batchflow retry`"
     ways += f"; or tolerate them: {setting}, then `batchflow run`" if setting else ""
