@@ -31,7 +31,7 @@ CORE_TESTS = tests/unit/core tests/system/core
 COVERED = journal/* output/* pool/* failpoints.py private.py isolation.py mini_batches.py plan.py \
 	parallel/books.py parallel/committer.py parallel/outcomes.py parallel/pieces.py parallel/recycling.py \
 	parallel/restarts.py parallel/runner.py parallel/supervision.py \
-	runner/parallel_steps.py runner/prospects.py runner/resume.py
+	runner/contents.py runner/leftovers.py runner/parallel_steps.py runner/prospects.py runner/resume.py
 COVERAGE_TESTS = $(addprefix tests/unit/,journal output parallel pool runner test_*.py)
 COMMA = ,
 STRESS_TESTS = tests/system/core/test_ring_stress.py

@@ -30,6 +30,7 @@ from batchflow.runner.resume import past_of
 from batchflow.runner.signature import Observer, output_places
 from batchflow.runner.steps import step_folder
 from batchflow.runner.values import Committed
+from batchflow.temporary import partial_path
 from batchflow.workflow.values import Workflow
 
 _TOTALS = (
@@ -172,7 +173,7 @@ class _Check:
         settings = state.signature["settings"]
         reports = {settings.get(f"parallel.{key}") for key in ("failed_to", "receipt_to")}
         for name, final in output_places(state.signature, self._folder).items():
-            partial = final.with_name(final.name + ".partial")
+            partial = partial_path(final)
             is_file_of_rows = rows is not None and rows[0] == name and not settings[f"outputs.{name}"].endswith("/")
             if name in reports or is_file_of_rows or not state.totals.succeeded:
                 continue
@@ -280,7 +281,7 @@ def _rows_place(state: State, folder: Path, *, published: bool) -> tuple[str, Pa
 
     if published:
         return name, rows_in(final)
-    temporary = rows_in(final.with_name(final.name + ".partial"))
+    temporary = rows_in(partial_path(final))
     if state.phase == "ordered" and ordered_path(temporary).exists():
         return name, ordered_path(temporary)
     # A run may have ended between the renaming of its output and the record of it.

@@ -39,7 +39,7 @@ def flow(folder: Path, outputs: dict[str, str], **others: str) -> Flow:
 @pytest.fixture
 def left(tmp_path: Path) -> Path:
     """The folder of a workflow in which a step was interrupted."""
-    for name in ("rows.csv", "rows.csv.partial", "mine.partial"):
+    for name in ("rows.csv", "rows.csv.partial", "rows.csv.partial.ordered", "mine.partial"):
         (tmp_path / name).write_text(name)
     for name in ("files.partial", "note.txt.partial"):
         (tmp_path / name).mkdir()
@@ -48,7 +48,10 @@ def left(tmp_path: Path) -> Path:
 
 
 def partials(folder: Path) -> set[str]:
-    return {path.name for path in folder.glob("*.partial")}
+    """Of outputs; beside the rows lies their copy in order, as long as they lie there."""
+    found = {path.name for path in folder.glob("*.partial")}
+    assert (folder / "rows.csv.partial.ordered").exists() == ("rows.csv.partial" in found)
+    return found
 
 
 def test_only_what_lies_at_places_of_before_is_removed(left: Path) -> None:

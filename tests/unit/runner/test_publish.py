@@ -330,6 +330,13 @@ def test_the_cure_never_moves_a_folder_into_the_one_that_it_replaces(
 
 
 @pytest.mark.fault("F21")
+def test_where_there_is_nothing_yet_there_is_nothing_to_move(tmp_path: Path) -> None:
+    (tmp_path / "build").write_text("a file in the place of a folder")
+    with pytest.raises(ResourceError, match="cannot write output x") as caught:
+        prepare(PendingOutput("x", tmp_path / "build/x.txt", is_folder=False, keeps_name=False))
+    assert caught.value.hint is None
+
+
 def test_exchange_swaps_two_folders_or_says_that_it_cannot(tmp_path: Path) -> None:
     fill(tmp_path / "one", "1")
     fill(tmp_path / "two", "2")
