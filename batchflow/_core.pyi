@@ -1,7 +1,7 @@
 """Types of the compiled core."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 # listing
 
@@ -274,6 +274,12 @@ class Port:
     """
 
     def __new__(cls, fd: int, event_fd: int, generation: int) -> Port: ...
+    def keep_home(self, fd: int) -> None:
+        """Go back to the folder ``fd`` after each mini-batch, but for the shortest, and before the driver is woken.
+
+        Where that fails, the script has closed descriptors: ``take`` and ``publish_…`` raise ``OSError``.
+        """
+
     def set_state(self, state: Literal["starting", "init", "idle", "running", "shutdown"]) -> None: ...
     def take(self) -> tuple[int, int, int, int] | None:
         """Wait for the next request for a range of the listing.
@@ -295,6 +301,14 @@ class Port:
     def publish_failure(self, index: int, attempt: int, description: bytes) -> None: ...
     def publish_ready(self) -> None: ...
     def publish_init_failed(self, description: bytes) -> None: ...
+
+# rows
+
+def text_rows(elements: list[Any]) -> bytes | None:
+    """The UTF-8 lines of strings, one for each, or None where an element needs a closer look.
+
+    That is: it is no ``str``, or one with a line break, or one that has no UTF-8.
+    """
 
 # gather
 

@@ -7,6 +7,7 @@
     ring.pxi     ring.h  channel.h  crc32c.h       the driver's end of one worker's rings, in one memfd
     port.pxi     port.h                            the worker's end, with its flight recorder
     gather.pxi   gather.h  append.h                completions of all workers → bytes in input order
+    rows.pxi                                       a list of strings → the lines of a text file
 """
 
 import typing
@@ -48,3 +49,4 @@ include "core/port.pxi"
 include "core/gather.pxi"
 include "core/listing.pxi"
 include "core/builder.pxi"
+include "core/rows.pxi"

@@ -5,8 +5,13 @@
 #ifndef BF_PORT_H
 #define BF_PORT_H
 
+#include <unistd.h>
+
 #include "append.h"
 #include "ring.h"
+
+/* A mini-batch that took so long can afford the system call that goes back to the working directory. */
+#define BF_HOME_NS 20000
 
 typedef struct {
     bf_shared *shared;
@@ -14,6 +19,7 @@ typedef struct {
     bf_buffer inbox; /* the payload of the request in hand */
     uint64_t taken_ns;
     int event_fd;
+    int home_fd; /* the working directory, -1 if nobody cares */
 } bf_port;
 
 /* An answer, as far as it is not sent. */
@@ -28,6 +34,7 @@ static void bf_port_open(bf_port *port, bf_shared *shared, int event_fd) {
     memset(port, 0, sizeof *port);
     port->shared = shared;
     port->event_fd = event_fd;
+    port->home_fd = -1;
     bf_ring_open(&port->request, shared, 0);
     bf_ring_open(&port->completion, shared, 1);
 }
@@ -58,7 +65,24 @@ static int bf_take_request(bf_port *port, bf_record *request) {
     return found;
 }
 
-/* Publish as much of an answer as there is room for.  1 all of it, 0 not yet. */
+/* Go back to the working directory.  0 if that is not possible: then our descriptors were closed, and another file may
+ * have the number of the eventfd by now. */
+static int bf_go_home(const bf_port *port) {
+    return port->home_fd < 0 || fchdir(port->home_fd) == 0;
+}
+
+/* Wake the driver if it sleeps.  0 if the eventfd may be a file of somebody else's. */
+static int bf_announce(const bf_port *port) {
+    bf_full_fence();
+    if (!bf_load32(&port->shared->driver_sleeping))
+        return 1;
+    if (!bf_go_home(port))
+        return 0;
+    bf_wake_driver(port->shared, port->event_fd);
+    return 1;
+}
+
+/* Publish as much of an answer as there is room for.  1 all of it, 0 not yet, -1 if our descriptors were closed. */
 static int bf_send(bf_port *port, bf_outgoing *answer) {
     bf_shared *shared = port->shared;
     uint64_t frame = bf_frame_size(&port->completion), columns_size = answer->record.columns_size;
@@ -73,6 +97,8 @@ static int bf_send(bf_port *port, bf_outgoing *answer) {
             answer->record.extra = record.extra = bf_now_ns() - port->taken_ns;
             answer->is_over = 1;
             bf_store32(&shared->state, BF_STATE_IDLE);
+            if (record.extra >= BF_HOME_NS && !bf_go_home(port))
+                return -1;
         }
         if (!bf_try_write(&port->completion, &record, answer->bytes))
             return 0;
@@ -87,15 +113,17 @@ static int bf_send(bf_port *port, bf_outgoing *answer) {
     bf_full_fence();
     uint64_t left = bf_load_acquire(port->request.tail) - port->request.position;
     if (bf_needs_driver(shared, left, port->completion.position - bf_load_acquire(port->completion.head)))
-        bf_wake_driver(shared, port->event_fd);
+        return bf_announce(port) ? 1 : -1;
     return 1;
 }
 
-/* Sleep until the driver has done something, unless it has: made room for more of `answer`, or (NULL) asked. */
-static void bf_port_sleep(bf_port *port, const bf_outgoing *answer) {
+/* Sleep until the driver has done something, unless it has: made room for more of `answer`, or (NULL) asked.  0 if our
+ * descriptors were closed. */
+static int bf_port_sleep(bf_port *port, const bf_outgoing *answer) {
     bf_shared *shared = port->shared;
     const bf_ring *ring = answer ? &port->completion : &port->request;
-    bf_wake_driver(shared, port->event_fd);
+    if (!bf_announce(port))
+        return 0;
     uint32_t word = bf_load32(&shared->worker_word);
     bf_store32(&shared->worker_sleeping, 1);
     /* Full fence: the driver sees that we sleep, or we see what it has done. */
@@ -110,6 +138,7 @@ static void bf_port_sleep(bf_port *port, const bf_outgoing *answer) {
     if (!is_due)
         bf_futex_wait(&shared->worker_word, word);
     bf_store32(&shared->worker_sleeping, 0);
+    return 1;
 }
 
 #endif

@@ -4,6 +4,7 @@ cdef extern from "core/port.h" nogil:
     ctypedef struct bf_port:
         bf_shared *shared
         bf_buffer inbox
+        int home_fd
     ctypedef struct bf_outgoing:
         bf_record record
         const uint8_t *bytes
@@ -11,7 +12,7 @@ cdef extern from "core/port.h" nogil:
     void bf_port_open(bf_port *port, bf_shared *shared, int event_fd)
     int bf_take_request(bf_port *port, bf_record *request)
     int bf_send(bf_port *port, bf_outgoing *answer)
-    void bf_port_sleep(bf_port *port, const bf_outgoing *answer)
+    int bf_port_sleep(bf_port *port, const bf_outgoing *answer)
 
 
 cdef class Port:
@@ -45,6 +46,13 @@ cdef class Port:
         if self.port.shared != NULL:
             munmap(self.port.shared, self.mapped_size)
         bf_buffer_free(&self.port.inbox)
+
+    def keep_home(self, int fd):
+        """Go back to the folder ``fd`` after each mini-batch, but for the shortest, and before the driver is woken.
+
+        Where that fails, the script has closed descriptors: ``take`` and ``publish_…`` raise ``OSError``.
+        """
+        self.port.home_fd = fd
 
     def set_state(self, str state not None):
         """Tell the driver what this worker does now."""
@@ -115,11 +123,22 @@ cdef class Port:
         answer.record.columns_size = <uint32_t>columns_size
         answer.bytes = <const uint8_t *>PyBytes_AS_STRING(payload)
         answer.left = PyBytes_GET_SIZE(payload)
-        while not bf_send(&self.port, &answer):
+        cdef int sent = bf_send(&self.port, &answer)
+        while sent == 0:
             self.sleep(&answer)
+            sent = bf_send(&self.port, &answer)
+        if sent < 0:
+            _raise_closed()
 
     cdef sleep(self, const bf_outgoing *answer):
         """Sleep until there is a request, or room for more of ``answer``, or a signal."""
+        cdef int is_ours
         with nogil:
-            bf_port_sleep(&self.port, answer)
+            is_ours = bf_port_sleep(&self.port, answer)
+        if not is_ours:
+            _raise_closed()
         PyErr_CheckSignals()
+
+
+cdef _raise_closed():
+    raise OSError(errno, "the descriptors of this worker are not its own any more")

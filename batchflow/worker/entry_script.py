@@ -34,9 +34,6 @@ class EntryScript(NamedTuple):
     shutdown: Callable[[], object] | None
     init_shared: Callable[[], object] | None
 
-    def run_batch(self, mini_batch: object, context: object) -> object:
-        return self.run(mini_batch, context) if self.wants_context else self.run(mini_batch)
-
 
 def load_entry_script(
     path: Path, source_directory: Path, arguments: Sequence[str], source: bytes | None = None

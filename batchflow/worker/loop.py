@@ -20,6 +20,7 @@ from batchflow.worker import capture
 from batchflow.worker.calls import serve_calls
 from batchflow.worker.context import MiniBatchContext, StepContext
 from batchflow.worker.failures import describe_failure
+from batchflow.worker.home import Home
 from batchflow.worker.results import make_encoder
 from batchflow.worker.spec import STACK_SIGNAL, WorkerSpec
 from batchflow.worker.user_code import UserCode, load_user_code
@@ -49,7 +50,9 @@ def work(
     port.set_state("idle")
     port.publish_ready()
     if spec.kind == "script":
-        _serve_mini_batches(spec, code, listing, port, worker)
+        home = Home()
+        port.keep_home(home.folder)
+        _serve_mini_batches(spec, code, listing, port, worker, home)
     else:
         serve_calls(code, port, spec.max_result_size)
     port.set_state("shutdown")
@@ -108,7 +111,7 @@ def _leave(status: int) -> NoReturn:
 
 
 def _serve_mini_batches(
-    spec: WorkerSpec, code: UserCode, listing: _core.Listing | None, port: _core.Port, worker: int
+    spec: WorkerSpec, code: UserCode, listing: _core.Listing | None, port: _core.Port, worker: int, home: Home
 ) -> None:
     script = code.script
     if script is None or listing is None:
@@ -121,40 +124,32 @@ def _serve_mini_batches(
     ).encode
     # Private names: nothing that the user's code does to modules or builtins reaches the loop.
     take, publish_result, publish_failure = port.take, port.publish_result, port.publish_failure
-    paths, run_batch, describe = listing.paths, script.run_batch, _describe
-    limit, contract_error, go_home = spec.max_result_size, ContractError, _way_home()
+    paths, run, describe = listing.paths, script.run, _describe
+    limit, contract_error, changes = spec.max_result_size, ContractError, home.changes
     make_context = _context_maker(spec, listing.item_count, worker) if script.wants_context else None
-    while (request := take()) is not None:
-        index, attempt, start, count = request
-        try:
-            context = None if make_context is None else make_context(attempt, start, count)
-            returned, columns, rows = encode(run_batch(paths(start, start + count), context), count)
-            if len(columns) + len(rows) > limit:
-                raise contract_error(f"the result has {len(columns) + len(rows)} bytes, max_result_size={limit}")
-        except BaseException as error:
-            go_home()
-            publish_failure(index, attempt, describe(error))
-        else:
-            go_home()
-            publish_result(index, attempt, returned, columns, rows)
-
-
-def _way_home() -> Callable[[], None]:
-    """A function that goes back to the working directory, and ends a worker whose descriptors are no longer ours.
-
-    To be called before every answer: what announces an answer may be a file of the script's by then.
-    """
-    fchdir, folder = os.fchdir, os.open(".", os.O_PATH)
-
-    def go_home() -> None:
-        try:
-            fchdir(folder)
-        except OSError:
-            capture.flush_output()
-            os.write(2, b"the script closed a file descriptor of batchflow's, so this worker ends\n")
-            os._exit(70)
-
-    return go_home
+    try:
+        while (request := take()) is not None:
+            index, attempt, start, count = request
+            try:
+                if make_context is None:
+                    result = run(paths(start, start + count))
+                else:
+                    result = run(paths(start, start + count), make_context(attempt, start, count))
+                returned, columns, rows = encode(result, count)
+                if len(columns) + len(rows) > limit:
+                    raise contract_error(f"the result has {len(columns) + len(rows)} bytes, max_result_size={limit}")
+            except BaseException as error:
+                home.go_back()
+                publish_failure(index, attempt, describe(error))
+            else:
+                if changes:
+                    home.go_back()
+                publish_result(index, attempt, returned, columns, rows)
+    except OSError:
+        # What announces an answer may be a file of the script's by now.
+        capture.flush_output()
+        os.write(2, b"the script closed a file descriptor of batchflow's, so this worker ends\n")
+        os._exit(70)
 
 
 def _context_maker(spec: WorkerSpec, item_count: int, worker: int) -> Callable[[int, int, int], MiniBatchContext]:

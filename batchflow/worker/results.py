@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from batchflow._core import text_rows
 from batchflow.errors import ContractError, UsageError
 from batchflow.worker.csv_rows import CsvRows
 from batchflow.worker.json_rows import JsonRows
@@ -27,6 +28,9 @@ class Encoded(NamedTuple):
     returned_count: int
     header: bytes
     rows: bytes
+
+
+_new = tuple.__new__  # a third of the time that Encoded(…) takes
 
 
 class Encoder(Protocol):
@@ -95,18 +99,13 @@ class _RowsEncoder:
 
 
 class _TextEncoder(_RowsEncoder):
-    """Short cut for a list of strings, the usual result: joined, looked through and encoded at the speed of C."""
+    """Short cut for a list of strings, the usual result, at the speed of C."""
 
     def encode(self, result: object, item_count: int) -> Encoded:
-        if type(result) is list:
-            try:
-                text = "\n".join(result) + "\n"
-                rows = text.encode()
-            except (TypeError, UnicodeEncodeError):
-                return super().encode(result, item_count)
+        if type(result) is list and (rows := text_rows(result)) is not None:
             count = len(result)
-            if text.count("\n") == count and "\r" not in text and (count == item_count or not self._exact):
-                return Encoded(count, b"", rows)
+            if count == item_count or not self._exact:
+                return _new(Encoded, (count, b"", rows))
         return super().encode(result, item_count)
 
 

@@ -29,7 +29,7 @@ import sys
 from typing import Any, NoReturn
 
 from batchflow import _core
-from batchflow.worker import capture, guard, lifeline, loop, threads, wire
+from batchflow.worker import capture, guard, home, lifeline, loop, threads, wire
 from batchflow.worker.failures import bounded, describe_failure
 from batchflow.worker.spec import WorkerSpec
 from batchflow.worker.user_code import UserCode, load_user_code
@@ -182,6 +182,8 @@ def main(lifeline_fd: int, control_fd: int, spec_fd: int, pickled_fd: int) -> No
         zygote = Zygote(control, spec, pickled, lifeline_fd)
         if spec.folder is not None:
             os.chdir(spec.folder)
+        if spec.kind == "script":
+            home.watch()
         with contextlib.suppress(BrokenPipeError):  # the driver went while we spoke
             zygote.load()
             zygote.serve()

@@ -102,9 +102,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "C18",
         "the worker goes back to its folder after each mini-batch",
-        "batchflow/worker/loop.py",
-        "            fchdir(folder)\n",
-        "            pass\n",
+        "batchflow/worker/home.py",
+        "        _fchdir(self.folder)\n",
+        "",
         f"{PARALLEL}/test_surroundings.py::test_the_working_directory_is_the_workflows_for_every_mini_batch",
     ),
     Mutant(

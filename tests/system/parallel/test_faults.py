@@ -166,7 +166,7 @@ def test_commands_that_the_script_leaves_behind_end_with_the_step(steps: Steps, 
 
 @pytest.mark.fault("C19")
 def test_a_script_that_closes_our_descriptors_fails_by_itself(steps: Steps) -> None:
-    body = "if '00007' in names: os.closerange(3, 1024)"
+    body = "if '00007' in names: os.closerange(3, 1024); time.sleep(0.001)"
     outcome = steps.run(script(body), error_threshold=ALL)
     assert outcome.rows == REST
     for entry in outcome.failed:

@@ -103,8 +103,8 @@ class Port:
             os._exit(9)
 
 
-def serve_and_die(spec, code, listing, port, worker):
-    serve(spec, code, listing, Port(port), worker)
+def serve_and_die(spec, code, listing, port, *more):
+    serve(spec, code, listing, Port(port), *more)
 
 
 loop._serve_mini_batches = serve_and_die

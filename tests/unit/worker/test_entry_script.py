@@ -12,7 +12,7 @@ import numpy  # here, as it cannot be loaded a second time
 import pytest
 
 from batchflow.errors import EntryScriptError
-from batchflow.worker.entry_script import load_entry_script
+from batchflow.worker.entry_script import EntryScript, load_entry_script
 from batchflow.worker.failures import user_traceback
 
 
@@ -35,6 +35,11 @@ def load(tmp_path):
         return load_entry_script(path, tmp_path, arguments)
 
     return load
+
+
+def run_batch(script: EntryScript, mini_batch: object, context: object) -> object:
+    """As a worker calls it."""
+    return script.run(mini_batch, context) if script.wants_context else script.run(mini_batch)
 
 
 def test_the_file_is_executed_once_as_the_module_of_its_name(load, tmp_path):
@@ -65,7 +70,7 @@ def test_the_file_is_executed_once_as_the_module_of_its_name(load, tmp_path):
     assert module.PATH[0] == str(tmp_path)
     assert module.PATH.count(str(tmp_path)) == 1
     script.init()
-    assert script.run_batch(["a"], None) == [11, "a"]
+    assert run_batch(script, ["a"], None) == [11, "a"]
     assert type(pickle.loads(pickle.dumps(module.Thing()))) is module.Thing
     assert module.__spec__.origin == module.FILE
     assert not (tmp_path / "__pycache__").exists()
@@ -123,13 +128,15 @@ def test_the_context_is_passed_to_a_second_positional_parameter(load, signature,
     script = load(f"{signature}:\n    return locals()")
     assert script.wants_context is wants_context
     context = object()
-    assert (context in script.run_batch(["a"], context).values()) is wants_context
+    assert (context in run_batch(script, ["a"], context).values()) is wants_context
 
 
 def test_run_may_be_any_callable(load):
-    assert load("class Run:\n    def __call__(self, batch, context): return context\nrun = Run()").run_batch([], 5) == 5
-    assert load("import functools\nrun = functools.partial(lambda x, y: y + x, 'a')").run_batch("b", None) == "ba"
-    assert load("run = len").run_batch([1, 2], None) == 2
+    assert (
+        run_batch(load("class Run:\n    def __call__(self, batch, context): return context\nrun = Run()"), [], 5) == 5
+    )
+    assert run_batch(load("import functools\nrun = functools.partial(lambda x, y: y + x, 'a')"), "b", None) == "ba"
+    assert run_batch(load("run = len"), [1, 2], None) == 2
     assert load("run = max").wants_context is False  # it has no signature
 
 
@@ -230,7 +237,7 @@ def test_what_is_executed_may_be_given_and_is_what_a_traceback_shows(tmp_path):
     source = b"# \xe4\n# coding: latin-1\n\ndef run(mini_batch):\n    return 1 / 0  # as it ran\n"
     script = load_entry_script(path, tmp_path, [], source.replace(b"# \xe4\n", b""))
     with pytest.raises(ZeroDivisionError) as caught:
-        script.run_batch([], None)
+        run_batch(script, [], None)
     assert "return 1 / 0  # as it ran" in user_traceback(caught.value)
     with pytest.raises(EntryScriptError, match="cannot be imported: SyntaxError"):
         load_entry_script(path, tmp_path, [], b"def run(:")
