@@ -105,14 +105,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "batchflow/worker/home.py",
         "        _fchdir(self.folder)\n",
         "",
-        f"{PARALLEL}/test_surroundings.py::test_the_working_directory_is_the_workflows_for_every_mini_batch",
+        "tests/unit/worker/test_home.py::test_who_leaves_is_noticed_and_comes_back",
     ),
     Mutant(
         "C19",
         "a worker whose descriptors were closed ends",
         "batchflow/worker/loop.py",
-        "            os._exit(70)",
-        "            return",
+        "        port.keep_home(home.folder)\n",
+        "",
         f"{PARALLEL}/test_faults.py::test_a_script_that_closes_our_descriptors_fails_by_itself",
     ),
     Mutant(

@@ -28,6 +28,7 @@ def test_nobody_has_left_at_first(watched: Home) -> None:
     assert not watched.changes
 
 
+@pytest.mark.fault("C18")
 @pytest.mark.parametrize("by", ["name", "descriptor", "keyword"])
 def test_who_leaves_is_noticed_and_comes_back(watched: Home, tmp_path: Path, by: str) -> None:
     if by == "descriptor":
