@@ -18,7 +18,7 @@ from tests.faults.mutant_list import MUTANTS, Mutant
 from tests.faults.table import DOCUMENT, ROOT, written
 
 COPY = ROOT / "build/mutants"
-PARTS = ("batchflow", "tests", "pyproject.toml")
+PARTS = ("batchflow", "benchmarks", "tests", "pyproject.toml")
 BEGIN = "<!-- mutants: written by `python -m tests.faults.mutants` -->"
 END = "<!-- end of mutants -->"
 TIMEOUT_S = 180.0
