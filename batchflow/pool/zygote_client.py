@@ -24,6 +24,7 @@ import batchflow
 from batchflow.errors import ResourceError
 from batchflow.pool.session import kill_session
 from batchflow.worker.capture import zygote_environment
+from batchflow.worker.lifeline import wake_at_end
 from batchflow.worker.spec import WorkerSpec
 from batchflow.worker.wire import receive
 
@@ -72,7 +73,9 @@ class ZygoteClient:
         _live.add(self)
         try:
             with contextlib.ExitStack() as ours_no_more:
-                self._process = self._exec(self._make_descriptors(ours_no_more))
+                descriptors = self._make_descriptors(ours_no_more)
+                self._process = self._exec(descriptors)
+                wake_at_end(descriptors[0], self._process.pid)
             self._pidfd = os.pidfd_open(self._process.pid)
         except OSError as error:
             self.close()

@@ -23,6 +23,7 @@ from batchflow.errors import InternalError, ResourceError
 from batchflow.journal.state_folder import open_private_file
 from batchflow.pool.session import kill_session
 from batchflow.worker import guard
+from batchflow.worker.lifeline import wake_at_end
 
 _STOP_LOOK_MS = 100
 _TAIL_SIZE = 64 * 1024
@@ -63,27 +64,31 @@ def run_command(
     ``descriptors`` stay open in the command under their numbers.  Raises ``ResourceError`` if the machine cannot start
     another process.
     """
-    status_in, status_out = os.pipe()
     log = open_private_file(log_path, os.O_WRONLY | os.O_APPEND | os.O_TRUNC)
+    status_in, status_out = os.pipe()
+    lifeline_in, lifeline_out = os.pipe()
     try:
         try:
             process = subprocess.Popen(
                 [_interpreter(), "-I", "-S", str(Path(guard.__file__)), str(status_out), *command],
                 cwd=folder,
                 env=dict(environment),
-                stdin=subprocess.PIPE,
+                stdin=lifeline_in,
                 stdout=log,
                 stderr=log,
                 pass_fds=(status_out, *descriptors),
                 start_new_session=True,
-                bufsize=0,
             )
+            wake_at_end(lifeline_in, process.pid)
         except OSError as error:
+            os.close(lifeline_out)
             raise ResourceError(f"cannot start a process: {error.strerror or error}") from error
         finally:
             os.close(log)
             os.close(status_out)
+            os.close(lifeline_in)
         # Closing the lifeline, which leaving this block does, kills whatever still runs.
+        process.stdin = open(lifeline_out, "wb", buffering=0)  # noqa: SIM115, PTH123 - closed with the process
         with process:
             text, stopped = _wait(process, status_in, stop)
             if b"status" not in text:

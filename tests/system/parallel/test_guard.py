@@ -236,6 +236,19 @@ def test_a_stopped_guard_goes_on_when_the_driver_ends(steps: Steps, before: str,
         assert nothing_lives_soon(steps)
 
 
+@pytest.mark.fault("E1")
+def test_a_guard_that_is_stopped_before_it_is_one_goes_on_when_the_driver_ends(steps: Steps) -> None:
+    steps.folder.mkdir()
+    (steps.folder / "source").write_text(script(HOLDS, before=DAEMONS))
+    with driver(steps, DRIVE_STEP) as process:
+        wait_until(lambda: bool(children_of(process.pid)))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(children_of(process.pid)[0], signal.SIGSTOP)
+        process.kill()
+        process.wait()
+        assert nothing_lives_soon(steps)
+
+
 @pytest.mark.fault("M10")
 @pytest.mark.parametrize(
     "set_up",

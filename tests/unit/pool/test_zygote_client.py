@@ -45,6 +45,8 @@ class Wire:
         self.descriptors: list[int] = []
         self.given: list[bytes] = []
         patch.setattr(room.subprocess, "Popen", self._popen)
+        self.woken: list[int] = []
+        patch.setattr(room, "wake_at_end", lambda pipe, pid: self.woken.append(pid))
         patch.setattr(room.os, "pidfd_open", lambda pid: os.eventfd(0, os.EFD_NONBLOCK))
         patch.setattr(room, "is_readable", lambda descriptor, timeout_s: self.ended)
         patch.setattr(room, "kill_session", self.sessions.append)
@@ -103,6 +105,7 @@ def test_it_is_given_what_it_needs_and_nothing_is_left_open(
     wire = Wire(monkeypatch, pickled=pickled)
     assert wire.given == [WorkerSpec("function", 1).to_json(), *([pickled] if pickled else [])]
     assert wire.client.started
+    assert wire.woken == [wire.process.pid]
     assert wire.client.fileno() == wire.client._control.fileno()  # type: ignore[union-attr]
     # Both ends of control and lifeline, the pidfd: what was handed over is closed here.
     assert open_descriptors() == before + 5
@@ -118,6 +121,7 @@ def test_a_machine_that_gives_no_process_is_told(monkeypatch: pytest.MonkeyPatch
     before = open_descriptors()
     process = PlayedProcess(status=7)
     monkeypatch.setattr(room.subprocess, "Popen", none if lacking == "process" else lambda *a, **k: process)
+    monkeypatch.setattr(room, "wake_at_end", lambda pipe, pid: None)
     monkeypatch.setattr(room.os, "pidfd_open", none)
     if lacking == "memory":
         monkeypatch.setattr(room.os, "memfd_create", none)
