@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from batchflow.errors import JournalError, RefusedError
+from batchflow.errors import JournalError, RefusedError, ResourceError
 from batchflow.journal.commits import JOURNAL_NAME, State
 from batchflow.journal.records import Success
 from batchflow.output.checksums import file_checksum
@@ -22,6 +22,8 @@ from batchflow.runner.leftovers import remove_leftovers
 from batchflow.runner.resume import Past, Resumption, decide, look
 from batchflow.runner.values import RunOptions
 from batchflow.workflow.values import ParallelSettings, Step, Workflow
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -189,13 +191,20 @@ def _check_rows(
 
 
 def _inode(path: Path) -> int | None:
-    try:
-        return path.lstat().st_ino
-    except OSError:
-        return None
+    """None where nothing has the name."""
+    return _seen(path, lambda: path.lstat().st_ino, None)
 
 
 def _checksum(path: Path) -> tuple[int, int]:
-    with contextlib.suppress(OSError):
-        return file_checksum(path)
-    return 0, 0
+    """Size and CRC-32C, of nothing where no file has the name."""
+    return _seen(path, lambda: file_checksum(path), (0, 0))
+
+
+def _seen(path: Path, look: Callable[[], Value], absent: Value) -> Value:
+    """What a look at the file gives.  What cannot be read now may well be as it was left: ``ResourceError``."""
+    try:
+        return look()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return absent
+    except OSError as error:
+        raise ResourceError(f"{path} cannot be read: {error.strerror}", hint="run the same command again") from error

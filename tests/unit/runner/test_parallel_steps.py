@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 from unit.runner.builders import Flow
 
 from batchflow._core import Extent, crc32c
-from batchflow.errors import JournalError, RefusedError
+from batchflow.errors import JournalError, RefusedError, ResourceError
 from batchflow.journal.commits import Journal, State
 from batchflow.journal.records import Success
 from batchflow.model import FailureEntry
 from batchflow.output.publish import PendingOutput, exchange
 from batchflow.output.segment import RESTART_HINT
+from batchflow.runner import parallel_steps
 from batchflow.runner.parallel_steps import (
     Beginning,
     begin,
@@ -273,6 +275,23 @@ def test_an_older_output_does_not_stand_in_for_one_that_was_removed(scene: Scene
     shutil.rmtree(scene.outputs["files"].partial)
     with pytest.raises(JournalError, match="the finished output files is not where it was left"):
         scene.begin()
+
+
+@pytest.mark.parametrize("trouble", ["file_checksum", "lstat"])
+def test_rows_that_cannot_be_read_now_are_not_called_damaged(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    def fails(*arguments: object) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    scene.write()
+    scene.journal("finished")
+    scene.publish("rows")
+    room = Path if trouble == "lstat" else parallel_steps
+    with monkeypatch.context() as patch, pytest.raises(ResourceError, match=r"rows.* cannot be read: Too many open"):
+        patch.setattr(room, trouble, fails)
+        scene.begin()
+    assert scene.begin().published == {"rows"}
 
 
 @pytest.mark.parametrize("is_folder", [False, True])
