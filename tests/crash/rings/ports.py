@@ -6,7 +6,6 @@ import mmap
 import os
 import random
 import signal
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,13 +45,15 @@ class Witness:
     """Counts in shared memory of what the worker is about to do and has done."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, mmap.PAGESIZE)
+        # Not struct.pack_into: that writes zeros first, and a worker may be killed between.
+        self._counts = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
 
     def note(self, what: int, count: int) -> None:
-        struct.pack_into("=Q", self._memory, 8 * what, count)
+        self._counts[what] = count
 
     def read(self) -> tuple[int, int, int, int]:
-        return struct.unpack_from("=4Q", self._memory)
+        taking, taken, sending, sent = self._counts[:4]
+        return taking, taken, sending, sent
 
 
 def work(channel: _core.Channel, script: Script, witness: Witness) -> None:
