@@ -2,120 +2,26 @@
 
 from __future__ import annotations
 
-import errno
-import shutil
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from unit.runner.builders import Flow
+from unit.runner.scene import OURS, ROWS, SIGNATURE, Scene, flow
 
-from batchflow._core import Extent, crc32c
-from batchflow.errors import JournalError, RefusedError, ResourceError
-from batchflow.journal.commits import Journal, State
-from batchflow.journal.records import Success
-from batchflow.model import FailureEntry
-from batchflow.output.publish import PendingOutput, exchange
+from batchflow.errors import JournalError
+from batchflow.output.publish import exchange
 from batchflow.output.segment import RESTART_HINT
-from batchflow.runner import parallel_steps
 from batchflow.runner.parallel_steps import (
     Beginning,
     begin,
     kept_outputs,
     rows_path,
     script_folder,
-    written_folders,
 )
 from batchflow.runner.resume import Resumption
-from batchflow.runner.steps import pending_outputs
 from batchflow.runner.values import RunOptions
-from batchflow.workflow.values import ParallelSettings, Step, Threshold
-
-SIGNATURE: dict[str, Any] = {
-    "settings": {"parallel.over": "files"},
-    "params": {},
-    "inputs": {"files": {"kind": "files", "count": 4, "digest": "a"}},
-    "code": {},
-    "upstream": {},
-}
-ROWS = b"one\ntwo\n"
-OURS = frozenset({"rows", "files", "more", "note"})
-
-
-def flow(folder: Path, **settings: Any) -> Flow:
-    keys = {"append_row_to": "rows", "failed_to": "failed", "receipt_to": "receipt", "mini_batch_size": 2} | settings
-    parallel = ParallelSettings(folder / "score.py", folder, "files", error_threshold=Threshold(count=1), **keys)
-    outputs = {"rows": "rows.csv", "files": "files/", "more": "more/", "note": "note.txt"}
-    outputs |= {"failed": "failed.jsonl", "receipt": "receipt.json"}
-    return Flow(folder).parallel("score", parallel, inputs={"files": ["in/*"]}, outputs=outputs)
-
-
-@dataclass
-class Scene:
-    """One step, and what earlier runs left of it."""
-
-    folder: Path
-    flow: Flow
-
-    @property
-    def step(self) -> Step:
-        return self.flow.steps["score"]
-
-    @property
-    def outputs(self) -> dict[str, PendingOutput]:
-        return pending_outputs(self.step)
-
-    @property
-    def state_folder(self) -> Path:
-        return self.folder / ".batchflow" / "flow" / "steps" / "score"
-
-    def begin(self, success: Success | None = None, *, forced: bool = False, **options: Any) -> Beginning:
-        return begin(
-            self.step,
-            self.flow.build(),
-            self.state_folder,
-            self.outputs,
-            SIGNATURE,
-            success,
-            RunOptions(**options),
-            forced=forced,
-        )
-
-    def write(self) -> None:
-        """What a run leaves that is complete but for its names."""
-        for output in self.outputs.values():
-            if output.is_folder:
-                output.temporary.mkdir(parents=True)
-                (output.temporary / "new").touch()
-            else:
-                output.temporary.parent.mkdir(exist_ok=True)
-                output.temporary.write_bytes(ROWS)
-
-    def journal(self, phase: Any, *, failed: int = 0) -> None:
-        kept = {name: self.outputs[name].temporary for name in kept_outputs(self.step)}
-        folders = written_folders(self.step, self.outputs)
-        with Journal.open_for_run(self.state_folder) as journal:
-            journal.begin(State("r1", "score", 4, SIGNATURE, 2))
-            state = replace(
-                journal._begun(),
-                phase=phase,
-                committed_size=len(ROWS),
-                checksum=crc32c(ROWS),
-                work_s=5.0,
-                folder_ids={name: path.stat().st_ino for name, path in folders.items() if path.exists()},
-                output_ids={name: path.stat().st_ino for name, path in kept.items() if path.exists()},
-            )
-            failures = [FailureEntry(4 - failed, failed, "died", {"signal": 9})] if failed else []
-            journal.commit([Extent(0, 4 - failed, 0, len(ROWS), crc32c(ROWS), 2, 0, 1, 2)], failures, state)
-
-    def publish(self, *names: str) -> None:
-        for name in names:
-            output = self.outputs[name]
-            output.temporary.rename(output.final)
-
-    def success(self) -> Success:
-        return Success("score", "r1", 1.0, SIGNATURE, {})
+from batchflow.workflow.values import ParallelSettings
 
 
 @pytest.fixture
@@ -236,121 +142,6 @@ def test_a_success_that_is_not_tried_again_is_no_matter(scene: Scene) -> None:
     scene.journal("finished")
     scene.publish(*OURS)
     assert scene.begin(scene.success()) == Beginning(kept=OURS)
-
-
-def copied(scene: Scene, published: tuple[str, ...], older: tuple[str, ...]) -> Scene:
-    """A copy of the project, in which every inode is another one, after a death between two renames."""
-    scene.write()
-    scene.journal("finished")
-    scene.publish(*published)
-    for name in older:
-        scene.outputs[name].final.write_text("older")
-    copy = scene.folder / "copy"
-    shutil.copytree(scene.folder, copy, ignore=shutil.ignore_patterns("copy"))
-    return Scene(copy, flow(copy))
-
-
-@pytest.mark.parametrize(("published", "older"), [((), ()), ((), ("rows",)), (("rows",), ())])
-def test_in_a_copied_project_rows_and_free_names_tell_what_is_published(
-    scene: Scene, published: tuple[str, ...], older: tuple[str, ...]
-) -> None:
-    beginning = copied(scene, published, older).begin()
-    assert (beginning.published, beginning.is_published) == (frozenset(published), bool(published))
-
-
-@pytest.mark.parametrize(("published", "older"), [(("files",), ()), ((), ("note",)), (tuple(OURS), ())])
-def test_in_a_copied_project_nothing_is_guessed(
-    scene: Scene, published: tuple[str, ...], older: tuple[str, ...]
-) -> None:
-    """An older output must not be taken for the new one."""
-    with pytest.raises(JournalError, match=r"is not where it was left: neither .*partial.* is known") as caught:
-        copied(scene, published, older).begin()
-    assert caught.value.hint == RESTART_HINT
-
-
-def test_an_older_output_does_not_stand_in_for_one_that_was_removed(scene: Scene) -> None:
-    scene.write()
-    scene.journal("finished")
-    scene.outputs["files"].final.mkdir()
-    shutil.rmtree(scene.outputs["files"].partial)
-    with pytest.raises(JournalError, match="the finished output files is not where it was left"):
-        scene.begin()
-
-
-@pytest.mark.parametrize("trouble", ["file_checksum", "lstat"])
-def test_rows_that_cannot_be_read_now_are_not_called_damaged(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, trouble: str
-) -> None:
-    def fails(*arguments: object) -> Any:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    scene.write()
-    scene.journal("finished")
-    scene.publish("rows")
-    room = Path if trouble == "lstat" else parallel_steps
-    with monkeypatch.context() as patch, pytest.raises(ResourceError, match=r"rows.* cannot be read: Too many open"):
-        patch.setattr(room, trouble, fails)
-        scene.begin()
-    assert scene.begin().published == {"rows"}
-
-
-@pytest.mark.parametrize("is_folder", [False, True])
-def test_rows_that_lie_in_both_places(tmp_path: Path, is_folder: bool) -> None:
-    """Of two equal files either will do; folders may hold other files that differ."""
-    name = "files" if is_folder else "rows"
-    scene = Scene(tmp_path, flow(tmp_path, append_row_to=name))
-    scene.write()
-    (scene.outputs["files"].temporary / "parallel_run_step.txt").write_bytes(ROWS)
-    scene.journal("finished")
-    output = scene.outputs[name]
-    for path in (output.final, output.temporary):
-        copy = shutil.copytree if is_folder else shutil.copyfile
-        copy(output.temporary, tmp_path / "copy")
-        if path.exists():
-            path.rename(tmp_path / "first")
-        (tmp_path / "copy").rename(path)
-    if not is_folder:
-        assert scene.begin().published == frozenset()
-        return
-    with pytest.raises(JournalError, match="the finished output files is not where it was left"):
-        scene.begin()
-
-
-def test_a_success_whose_output_is_gone_is_not_tried_again(scene: Scene) -> None:
-    scene.write()
-    scene.journal("finished", failed=1)
-    scene.publish(*OURS)
-    shutil.rmtree(scene.outputs["more"].final)
-    with pytest.raises(JournalError, match=r"the output of the last run is gone: .*more"):
-        scene.begin(scene.success(), retry=True)
-
-
-@pytest.mark.parametrize("what", ["files", "note"])
-def test_a_folder_that_is_gone_is_missed(scene: Scene, what: str) -> None:
-    scene.write()
-    scene.journal("running")
-    folder = scene.outputs[what].partial
-    elsewhere = scene.folder / "elsewhere"
-    folder.rename(elsewhere)
-    for put_back in (lambda: None, lambda: folder.symlink_to(elsewhere)):
-        put_back()
-        with pytest.raises(JournalError, match=r"the output of an interrupted run is gone: .*partial") as caught:
-            scene.begin()
-        assert caught.value.hint == RESTART_HINT
-        assert folder.is_symlink() == folder.exists()
-
-
-def test_another_folder_is_asked_about(scene: Scene) -> None:
-    scene.write()
-    scene.journal("running")
-    folder = scene.outputs["files"].partial
-    shutil.copytree(folder, scene.folder / "copy")
-    folder.rename(scene.folder / "first")
-    (scene.folder / "copy").rename(folder)
-    with pytest.raises(RefusedError, match="is another folder than the one that the interrupted run wrote into"):
-        scene.begin()
-    assert scene.begin(accept_changes=True).kept == OURS
-    assert not scene.begin(restart=True).resumption.resumes
 
 
 @pytest.mark.parametrize("published", [("rows", "files"), ("files",)], ids="+".join)
