@@ -84,19 +84,13 @@ class Segment:
             return read_checksum(self._fd, start, size, seed)
 
     def append(self, view: memoryview) -> None:
-        """Write all of ``view`` behind what is there; after an error the file is as it was before."""
+        """Write all of ``view`` behind what is there; after an error ``take_back`` what is there of it."""
         self.check()
-        size, checksum = self.size, self.checksum
-        try:
+        with explained(self.path):
             reach("before_pwrite")
             self._write(view)
             reach("after_pwrite")
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, size)
-                self._remember()
-            raise write_trouble(self.path, error) from error
-        self.size, self.checksum = size + len(view), crc32c(view, checksum)
+        self.size, self.checksum = self.size + len(view), crc32c(view, self.checksum)
         self._remember()
 
     def _write(self, view: memoryview) -> None:
@@ -106,8 +100,8 @@ class Segment:
             view, position = view[written:], position + written
 
     def take_back(self, size: int, checksum: int) -> None:
-        """What was appended behind ``size`` is not committed: forget it."""
-        with contextlib.suppress(OSError):  # it is cut off again before the next run goes on
+        """Forget what was appended behind ``size``, all or some of it: it is not committed."""
+        with explained(self.path):
             os.ftruncate(self._fd, size)
             self._remember()
         self.size, self.checksum = size, checksum

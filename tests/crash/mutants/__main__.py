@@ -65,7 +65,7 @@ def try_out(bug: Bug, number: int, arguments: argparse.Namespace) -> dict[str, t
     with Crew(arguments.jobs, copy_with(bug, arguments.product, number)) as crew:
         for layer in LAYERS:
             totals = campaign.Totals(layer, "mutants", arguments.seed, shown_max=arguments.show)
-            states = states_of(crew, layer, bug, arguments.states, arguments.seed)
+            states = states_of(crew, layer, bug, max(bug.states, arguments.states), arguments.seed)
             campaign.play(crew, totals, layer, states, f"{bug.name}, {layer}:")
             found[layer] = (totals.violations, totals.counts[layer])
     shutil.rmtree(COPIES / str(number))

@@ -27,11 +27,13 @@ class Edit:
 
 @dataclass(frozen=True)
 class Bug:
-    """``workloads``: those that come by the place."""
+    """``workloads``: those that come by the place; ``states``: how many of each layer it needs at least, if not any
+    sample will do."""
 
     name: str
     edits: tuple[Edit, ...]
     workloads: tuple[str, ...]
+    states: int = 0
 
     def sources(self, root: Path) -> dict[str, str]:
         """File → its text with the bug in it."""
@@ -45,6 +47,6 @@ class Bug:
 def load_bugs() -> tuple[Bug, ...]:
     """In the order of the file."""
     return tuple(
-        Bug(one["name"], tuple(Edit(**edit) for edit in one["edit"]), tuple(one["workloads"]))
+        Bug(one["name"], tuple(Edit(**edit) for edit in one["edit"]), tuple(one["workloads"]), one.get("states", 0))
         for one in tomli.loads(_PATH.read_text(encoding="utf-8"))["bug"]
     )

@@ -1,4 +1,4 @@
-"""The growing output file: whole after every call, as it was before after every error, and touched by nobody else."""
+"""The growing output file: whole after every call, taken back after an error, and touched by nobody else."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     [[3, 1, 2], [1] * 8, [failing(errno.EIO)], [3, failing(errno.ENOSPC)], [0, 4, 0, 9]],
     ids=["short", "byte by byte", "at once", "in the middle", "of nothing"],
 )
-def test_short_writes_go_on_and_errors_leave_it_as_it_was(
+def test_short_writes_go_on_and_what_an_error_left_is_taken_back(
     segment: Segment, path: Path, monkeypatch: pytest.MonkeyPatch, script: list[Any]
 ) -> None:
     append(segment, b"kept\n")
@@ -102,6 +102,7 @@ def test_short_writes_go_on_and_errors_leave_it_as_it_was(
         if fails:
             with pytest.raises(ResourceError, match=f"cannot write {path}: "):
                 append(segment, b"new row\n")
+            segment.take_back(5, crc32c(b"kept\n"))
         else:
             append(segment, b"new row\n")
     content = b"kept\n" if fails else b"kept\nnew row\n"
@@ -219,19 +220,16 @@ def test_what_an_earlier_run_left_is_opened_and_cut(path: Path) -> None:
     segment.close()
 
 
-def test_what_cannot_be_taken_back_is_forgotten_all_the_same(
-    segment: Segment, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_taken_back_is_an_error(segment: Segment, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object) -> None:
         raise failing(errno.EIO)
 
     append(segment, b"kept\n")
     append(segment, b"lost\n")
     monkeypatch.setattr(os, "ftruncate", broken)
-    segment.take_back(5, crc32c(b"kept\n"))
-    assert (segment.size, segment.checksum) == (5, crc32c(b"kept\n"))
-    append(segment, b"new\n")
-    assert path.read_bytes() == b"kept\nnew\n\n"  # the rest is cut off when it is opened again
+    with pytest.raises(ResourceError, match=f"cannot write {path}: Input/output error"):
+        segment.take_back(5, crc32c(b"kept\n"))
+    assert segment.size == 10
 
 
 def test_a_checksum_of_more_than_one_block_is_that_of_the_whole(
