@@ -11,10 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from batchflow.errors import UsageError, WorkflowError
 from batchflow.redaction import hide_environment
-from batchflow.workflow import graph, paths, schema, shapes
+from batchflow.workflow import graph, paths, rules, shapes
 from batchflow.workflow.collisions import check_collisions
 from batchflow.workflow.declarations import Declarations
 from batchflow.workflow.diagnostics import Problems, quoted
@@ -27,6 +28,9 @@ from batchflow.workflow.scope import Scope
 from batchflow.workflow.steps import StepReader
 from batchflow.workflow.supported import without_unsupported
 from batchflow.workflow.values import Step, Workflow
+
+if TYPE_CHECKING:
+    from batchflow.workflow import schema
 
 FILE_NAMES = ("workflow.toml", "batchflow.toml")
 _TABLES = ("params", "datasets", "models", "steps")
@@ -117,8 +121,8 @@ def _name_of(path: Path) -> str:
 
 def _head(tree: Tree, document: Document, problems: Problems) -> schema.HeadShape:
     head = {key: value for key, value in tree.items() if key not in _TABLES}
-    shape = shapes.check_shape(schema.HeadShape, head, document, (), problems)
-    return schema.HeadShape.model_validate({}) if shape is None else shape
+    shape = shapes.check_shape(rules.HEAD, head, document, (), problems)
+    return shapes.empty(rules.HEAD) if shape is None else shape
 
 
 def _steps(tree: Tree, scope: Scope, declarations: Declarations) -> dict[str, Step]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from batchflow.workflow import paths, schema, shapes
+from batchflow.workflow import names, paths, rules, shapes
 from batchflow.workflow.diagnostics import quoted
 from batchflow.workflow.document import Loc, Tree
 from batchflow.workflow.scope import IN_DECLARATIONS, Filler, Scope, Uses
@@ -62,7 +62,7 @@ class Declarations:
         if table is None:
             return None
         filled = self._filled(table, loc)
-        shape = shapes.check_shape(schema.DatasetShape, filled, scope.document, loc, scope.problems, scope.broken)
+        shape = shapes.check_shape(rules.DATASET, filled, scope.document, loc, scope.problems, scope.broken)
         files_loc: Loc = (*loc, "files")
         if shape is None or self._is_broken(files_loc):
             return None
@@ -89,7 +89,7 @@ class Declarations:
         scope, loc = self._scope, ("models", name)
         good = shapes.check_name(name, "a model", scope.document, loc, scope.problems)
         filled = self._filled(table, loc)
-        shape = shapes.check_shape(schema.ModelShape, filled, scope.document, loc, scope.problems, scope.broken)
+        shape = shapes.check_shape(rules.MODEL, filled, scope.document, loc, scope.problems, scope.broken)
         path_loc: Loc = (*loc, "path")
         if shape is None or not good or self._is_broken(path_loc):
             return None
@@ -103,7 +103,7 @@ class Declarations:
         """An output with its path; its shape and its name are checked with those of the step."""
         scope, loc = self._scope, ("steps", step, "outputs", name)
         text = self._filled(source, loc)
-        if not isinstance(text, str) or not text or self._is_broken(loc) or not schema.is_name(name):
+        if not isinstance(text, str) or not text or self._is_broken(loc) or not names.is_name(name):
             return None
         if not paths.check_local_path(text, f"output `{name}`", scope.document, loc, scope.problems):
             return None

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from batchflow.workflow import paths, schema
+from batchflow.workflow import paths
 from batchflow.workflow.declarations import Declarations
 from batchflow.workflow.diagnostics import did_you_mean
 from batchflow.workflow.document import Loc
 from batchflow.workflow.scope import Scope
 from batchflow.workflow.values import Input, Output, ParallelSettings
+
+if TYPE_CHECKING:
+    from batchflow.workflow import schema
 
 DEFAULT_FILE_NAME = "parallel_run_step.txt"
 FORMATS: Mapping[str, Literal["text", "csv", "jsonl"]] = {".txt": "text", ".csv": "csv", ".jsonl": "jsonl"}

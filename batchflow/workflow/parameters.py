@@ -13,15 +13,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from batchflow.redaction import hide, names_secret, secrets_in
-from batchflow.workflow import paths, schema, shapes
+from batchflow.workflow import names, paths, rules, shapes
 from batchflow.workflow.diagnostics import Problems, did_you_mean, quoted
 from batchflow.workflow.document import Document, Loc, read_document
 from batchflow.workflow.overrides import parse_toml_value
 from batchflow.workflow.quantities import quoted_number_hint
 from batchflow.workflow.values import Parameter, ParameterValue
+
+if TYPE_CHECKING:
+    from batchflow.workflow import schema
 
 Type: TypeAlias = Literal["bool", "int", "float", "str", "path", "list"]
 ENVIRONMENT_PREFIX = "BATCHFLOW_PARAM_"
@@ -87,12 +90,12 @@ def _parameter(
     name: str, source: object, document: Document, given: Given | None, problems: Problems
 ) -> Parameter | None:
     loc: Loc = ("params", name)
-    if re.fullmatch(schema.PARAMETER_PATTERN[1:-1], name) is None:
+    if not names.is_parameter(name):
         hint = "a parameter has letters, digits and _, does not begin with a digit, and has at most 64 characters"
         problems.add("BF014", f"a parameter cannot be named {quoted(name)}", document, loc, part="key", hint=hint)
         return None
     table = source if isinstance(source, dict) else {"default": source}
-    shape = shapes.check_shape(schema.ParameterShape, table, document, loc, problems)
+    shape = shapes.check_shape(rules.PARAMETER, table, document, loc, problems)
     default_loc: Loc = (*loc, "default") if isinstance(source, dict) else loc
     kind = None if shape is None else _declared_type(shape, document, loc, default_loc, problems)
     if shape is None or kind is None or not _declaration_fits(shape, kind, document, loc, problems):

@@ -6,7 +6,6 @@ convert durations, sizes and thresholds to the values of ``quantities``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -24,23 +23,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from batchflow.workflow import quantities
+from batchflow.workflow.names import CALL_PATTERN, NAME_PATTERN, PARAMETER_PATTERN, SHA256_PATTERN, VARIABLE_PATTERN
 from batchflow.workflow.values import Threshold
 
-NAME_PATTERN = r"^[a-z0-9_-]{1,64}$"
-PARAMETER_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
-CALL_PATTERN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
-SHA256_PATTERN = r"^[0-9a-f]{64}$"
 REFERENCE_SCHEMA = {"type": "string", "pattern": r"^\$\{[^{}]+\}$", "description": "a reference such as ${params.x}"}
-
-
-def is_name(text: str) -> bool:
-    """Whether a step, dataset, model, input or output may have this name."""
-    return re.fullmatch(NAME_PATTERN[1:-1], text) is not None
-
-
-def is_call(text: str) -> bool:
-    """Whether a text has the form ``module:function``."""
-    return re.fullmatch(CALL_PATTERN[1:-1], text) is not None
 
 
 class Referable:
@@ -84,7 +70,7 @@ Count: TypeAlias = Annotated[
 Flag: TypeAlias = Annotated[bool, Referable()]
 Name: TypeAlias = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 ParameterName: TypeAlias = Annotated[str, StringConstraints(pattern=PARAMETER_PATTERN)]
-VariableName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+VariableName: TypeAlias = Annotated[str, StringConstraints(pattern=VARIABLE_PATTERN)]
 Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 Scalar: TypeAlias = Annotated[
     Any, WithJsonSchema({"anyOf": [{"type": kind} for kind in ("boolean", "integer", "number", "string")]})

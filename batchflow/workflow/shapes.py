@@ -1,183 +1,55 @@
-"""Is a table of the right shape?  pydantic's findings in our words, each at its key or value."""
+"""Is a table of the right shape?"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Collection
+from typing import cast
 
-import pydantic
-
-from batchflow.workflow import schema
-from batchflow.workflow.diagnostics import Problems, did_you_mean, quoted
+from batchflow.workflow import names, quick
+from batchflow.workflow.diagnostics import Problems, quoted
 from batchflow.workflow.document import Document, Loc
-from batchflow.workflow.quantities import quoted_number_hint
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-ShapeT = TypeVar("ShapeT", bound=schema.Shape)
+from batchflow.workflow.rules import ModelT, Shape
 
 NAME_HINT = "a name has 1 to 64 of the characters a-z 0-9 _ -"
-VARIABLE_HINT = "a variable's name has letters, digits and _ and does not begin with a digit"
-
-_EXPECTED = {
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "a string",
-    "list_type": "an array",
-    "dict_type": "a table",
-    "model_type": "a table",
-    "finite_number": "a finite number",
-}
-_RANGES = {"greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most")}
-_UNBRACED = re.compile(r"\$(?:params|inputs|outputs|steps|models|datasets|workflow)(?:\.[A-Za-z0-9_-]+)+", re.ASCII)
-"""A reference without its braces."""
 
 
 def check_shape(
-    shape: type[ShapeT], table: object, document: Document, loc: Loc, problems: Problems, ignored: Collection[Loc] = ()
-) -> ShapeT | None:
-    """The table as a value of ``shape``; None when something in it is wrong and was reported.
+    shape: Shape[ModelT], table: object, document: Document, loc: Loc, problems: Problems, ignored: Collection[Loc] = ()
+) -> ModelT | None:
+    """The table's values by attribute, as the model has them; None when something is wrong and was reported.
 
     Nothing is said about the locations in ``ignored``: their fault is known already.
     """
     if not isinstance(table, dict):
-        message = f"expected a table for {_owner(loc)}, got {quoted(table)}"
+        message = f"expected a table for {owner(loc)}, got {quoted(table)}"
         problems.add("BF010", message, document, loc)
         return None
     try:
-        return shape.model_validate(table)
-    except pydantic.ValidationError as error:
-        for one in error.errors(include_url=False):
-            _report(one, shape, document, loc, problems, ignored)
-        return None
+        return cast(ModelT, quick.accept(table, shape.keys))
+    except quick.DoubtError:
+        from batchflow.workflow import schema
+        from batchflow.workflow.findings import ask_model
+
+        model: type[ModelT] = getattr(schema, shape.model)
+        return ask_model(model, table, document, loc, problems, ignored)
+
+
+def empty(shape: Shape[ModelT]) -> ModelT:
+    """The values of a table in which everything is left out."""
+    return cast(ModelT, quick.accept({}, shape.keys))
 
 
 def check_name(name: str, what: str, document: Document, loc: Loc, problems: Problems) -> bool:
     """Whether a step, dataset or model may have this name; otherwise says so."""
-    if schema.is_name(name):
+    if names.is_name(name):
         return True
     problems.add("BF014", f"{what} cannot be named {quoted(name)}", document, loc, part="key", hint=NAME_HINT)
     return False
 
 
-def _report(
-    error: ErrorDetails,
-    shape: type[schema.Shape],
-    document: Document,
-    base: Loc,
-    problems: Problems,
-    ignored: Collection[Loc],
-) -> None:
-    kind, value, relative = error["type"], error["input"], error["loc"]
-    loc = (*base, *relative)
-    if kind != "extra_forbidden" and any(loc[:end] in ignored for end in range(len(base), len(loc) + 1)):
-        return
-    if kind == "extra_forbidden":
-        key = str(relative[-1])
-        message = f"unknown key `{key}` in {_owner(base)}"
-        problems.add("BF012", message, document, loc, part="key", hint=_unknown_key_hint(key, shape, relative))
-    elif kind == "missing":
-        message = f"missing key `{relative[-1]}` in {_table_name(loc[:-1])}"
-        problems.add("BF013", message, document, loc[:-1], part="key")
-    elif relative and relative[-1] == "[key]":
-        message = f"an entry of `{relative[-3]}` cannot be named {quoted(value)}"
-        hint = VARIABLE_HINT if relative[-3] == "environment_variables" else NAME_HINT
-        problems.add("BF014", message, document, loc[:-1], part="key", hint=hint)
-    else:
-        code, message, cure = _explain(error)
-        source = _source(document, loc)
-        if isinstance(source, str) and source != value and "${" in source:
-            message, cure = f"{message}, the value of {source}", None
-        problems.add(code, f"`{_key_name(relative)}`: {message}", document, loc, hint=cure)
-
-
-def _explain(error: ErrorDetails) -> tuple[str, str, str | None]:
-    """Code, message and hint for a value that is wrong."""
-    kind, value = error["type"], error["input"]
-    context: Mapping[str, Any] = error.get("ctx", {})
-    if kind in _EXPECTED:
-        hint = quoted_number_hint(value) if kind != "string_type" else None
-        if isinstance(value, str) and _UNBRACED.fullmatch(value):
-            hint = f"did you mean `${{{value[1:]}}}`?"
-        if kind == "string_type" and isinstance(value, (bool, int, float)):
-            hint = "put it in quotes"
-        return "BF010", f"expected {_EXPECTED[kind]}, got {quoted(value)}", hint
-    if kind in _RANGES:
-        key, words = _RANGES[kind]
-        return "BF011", f"expected {words} {context[key]}, got {quoted(value)}", None
-    if kind == "literal_error":
-        allowed = [one.strip("'") for one in str(context["expected"]).replace(" or ", ", ").split(", ")]
-        hint = did_you_mean(value, allowed) if isinstance(value, str) else None
-        return "BF011", f"expected {context['expected']}, got {quoted(value)}", hint
-    if kind in ("string_too_short", "too_short"):
-        what = "an empty string" if isinstance(value, str) else "an empty array" if value == [] else "an empty table"
-        return "BF011", f"{what} is not allowed", None
-    if kind == "string_too_long":
-        return "BF011", f"expected one character, got {quoted(value)}", None
-    if kind == "string_pattern_mismatch":
-        return _explain_pattern(str(context["pattern"]), value)
-    if kind in ("BF010", "BF011"):
-        return kind, str(context["message"]), context["hint"]
-    return "BF010", f"{error['msg'][:1].lower()}{error['msg'][1:]}, got {quoted(value)}", None
-
-
-def _explain_pattern(pattern: str, value: object) -> tuple[str, str, str | None]:
-    if pattern == schema.NAME_PATTERN:
-        return "BF014", f"{quoted(value)} is not a name", NAME_HINT
-    if pattern == schema.SHA256_PATTERN:
-        return "BF011", f"expected 64 hexadecimal digits in lower case, got {quoted(value)}", None
-    return "BF011", f"expected module:function, got {quoted(value)}", _call_hint(value)
-
-
-def _call_hint(value: object) -> str:
-    """``fin.py:main`` and ``lib/fin.py:main`` name a file where a module is meant."""
-    file, colon, function = value.partition(":") if isinstance(value, str) else ("", "", "")
-    module = file.removesuffix(".py").removeprefix("./").replace("/", ".")
-    if module != file and colon and schema.is_call(f"{module}:{function}"):
-        return f"write {module}:{function}"
-    return "for example evaluate:main"
-
-
-def _unknown_key_hint(key: str, shape: type[schema.Shape], relative: Loc) -> str | None:
-    in_parallel = len(relative) > 1 and relative[0] == "parallel"
-    known: type[schema.Shape] = schema.ParallelShape if in_parallel else shape
-    if shape is schema.StepShape and not in_parallel and key in schema.ParallelShape.model_fields:
-        return f"`{key}` belongs to the table `parallel` of the step"
-    if in_parallel and key in schema.StepShape.model_fields:
-        return f"`{key}` belongs to the step, outside of its table `parallel`"
-    names = [field.alias or name for name, field in known.model_fields.items()]
-    if shape is schema.HeadShape:
-        names += ["params", "datasets", "models", "steps"]
-    return did_you_mean(key, names)
-
-
-def _owner(loc: Loc) -> str:
+def owner(loc: Loc) -> str:
     """``step `predict```, ``the workflow file``."""
     kinds = {"params": "parameter", "datasets": "dataset", "models": "model", "steps": "step"}
     if len(loc) >= 2 and loc[0] in kinds:
         return f"{kinds[str(loc[0])]} `{loc[1]}`"
     return f"`{loc[0]}`" if loc else "the workflow file"
-
-
-def _table_name(loc: Loc) -> str:
-    return f"[{'.'.join(str(part) for part in loc)}]" if loc else "the workflow file"
-
-
-def _key_name(relative: Loc) -> str:
-    names = [str(part) for part in relative if isinstance(part, str) and part != "parallel"]
-    return ".".join(names) or "value"
-
-
-def _source(document: Document, loc: Loc) -> object:
-    """What the file itself has at a location, references not filled in."""
-    value: Any = document.tree
-    for part in loc:
-        try:
-            value = value[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return value

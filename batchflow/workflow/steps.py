@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from batchflow.workflow import graph, paths, schema, scripts, shapes
+from batchflow.workflow import graph, names, paths, rules, scripts, shapes
 from batchflow.workflow.declarations import Declarations
 from batchflow.workflow.diagnostics import did_you_mean, quoted
 from batchflow.workflow.document import Loc, Tree
@@ -43,7 +43,7 @@ class StepReader:
         templates = Filler(scope, self._uses, IN_TEMPLATES, inputs, self._outputs)
         filled = self._filled(settings, templates)
         source = filled if isinstance(self._source, dict) else self._source
-        shape = shapes.check_shape(schema.StepShape, source, scope.document, self._loc, scope.problems, scope.broken)
+        shape = shapes.check_shape(rules.STEP, source, scope.document, self._loc, scope.problems, scope.broken)
         kind = self._kind()
         command = self._command(filled["run"], templates) if "run" in filled else None
         after = self._after()
@@ -87,7 +87,7 @@ class StepReader:
 
     def _input(self, name: str, source: object, filler: Filler) -> Input | None:
         scope, loc = self._scope, (*self._loc, "inputs", name)
-        if not isinstance(source, str) or not source or not schema.is_name(name):
+        if not isinstance(source, str) or not source or not names.is_name(name):
             return None
         files = filler.files(source, loc)
         if files is None:
@@ -165,7 +165,7 @@ class StepReader:
         loc: Loc = (*self._loc, "call")
         script = None
         try:
-            if isinstance(call, str) and schema.is_call(call):
+            if isinstance(call, str) and names.is_call(call):
                 scripts.check_call(call, self._scope.folder)
             elif isinstance(parallel, dict):
                 loc = (*self._loc, "parallel", "entry_script")
