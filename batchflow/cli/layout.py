@@ -7,7 +7,8 @@ facts go, the least important first.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from batchflow.dataclass import dataclass
 
 _BAR_WIDTH, _BAR_WIDTH_MIN = 24, 6
 _DROPPED = ("workers", "rate", "eta", "elapsed", "note", "failed")

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchflow.cli.text import one_line, short_path, signal_label
+from batchflow.dataclass import dataclass, field
 from batchflow.errors import BatchflowError, InternalError, InterruptedRunError, RefusedError, WorkflowError
 from batchflow.model import Event, Notice, StepFailed, StepFinished, StepNotRun, StepSkipped, StepStarted
 from batchflow.text import count, duration, safe_text

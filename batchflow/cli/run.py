@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from batchflow.cli.streams import QuietStream, standard_error, write_data, write
 from batchflow.cli.text import one_line
 from batchflow.clock import SystemClock
 from batchflow.control import StopRequest
+from batchflow.dataclass import dataclass, replace
 from batchflow.errors import BatchflowError, UsageError
 from batchflow.model import Event
 from batchflow.text import count

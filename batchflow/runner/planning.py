@@ -8,10 +8,10 @@ Invariant: a step that is not stale, none of whose dependencies is, would make a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from batchflow.dataclass import dataclass, field, replace
 from batchflow.errors import BatchflowError, JournalError, RefusedError, ResourceError, UsageError
 from batchflow.journal.lock import describe_live_holder
 from batchflow.journal.records import RECORDS_NAME, Attempt, Digest, Records, Success

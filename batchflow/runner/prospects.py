@@ -7,9 +7,9 @@ steps that ``retry`` is about.  Reads journals, changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
+from batchflow.dataclass import dataclass, replace
 from batchflow.errors import BatchflowError, JournalError, RefusedError
 from batchflow.journal.records import Success
 from batchflow.runner.parallel_steps import kept_outputs

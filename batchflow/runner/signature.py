@@ -16,7 +16,6 @@ digests.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import glob
 import hashlib
 import os
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from batchflow._core import Listing
+from batchflow.dataclass import fields
 from batchflow.errors import DatasetError
 from batchflow.redaction import asks_for_secret, fingerprint, fingerprinted, names_secret
 from batchflow.runner.code import CodeReader
@@ -251,7 +251,7 @@ def input_is_missing(declared: Input, observer: Observer) -> str | None:
 
 def _parallel_settings(settings: ParallelSettings) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for field in dataclasses.fields(settings):
+    for field in fields(settings):
         if field.name not in NEVER_STALE:
             value = getattr(settings, field.name)
             if field.name == "environment_variables":
