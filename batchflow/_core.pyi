@@ -1,7 +1,7 @@
 """Types of the compiled core."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 # listing
 
@@ -119,6 +119,8 @@ class ListingBuilder:
 
 # rings
 
+_Lap: TypeAlias = Literal["init", "wait", "decode", "run", "encode", "publish", "blocked"]
+LAPS: tuple[_Lap, ...]
 REQUEST_RUN: int
 REQUEST_CALL: int
 RESULT: int
@@ -243,6 +245,14 @@ class Channel:
         """Nanoseconds that those attempts took in the worker."""
 
     @property
+    def laps(self) -> tuple[_Lap, int, tuple[int, ...]] | None:
+        """What the worker says its time has gone into so far, ``(lap, ns, nanoseconds of each of LAPS)``, or None.
+
+        ``lap`` is what it does now, for ``ns``, which the others do not contain.  None: it keeps no laps.  Any number
+        may stand there if the worker wrote over its memory.
+        """
+
+    @property
     def arrived_items(self) -> int:
         """Items of the mini-batches that came back with a result."""
 
@@ -281,6 +291,9 @@ class Port:
         """
 
     def set_state(self, state: Literal["starting", "init", "idle", "running", "shutdown"]) -> None: ...
+    def begin_lap(self, lap: _Lap) -> None:
+        """From now on this worker's time goes into ``lap``; before the first call into none."""
+
     def take(self) -> tuple[int, int, int, int] | None:
         """Wait for the next request for a range of the listing.
 

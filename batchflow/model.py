@@ -171,6 +171,14 @@ class StepProgress:
 
 
 @dataclass(frozen=True)
+class StepProfiled:
+    """Where the time of a parallel step went, as far as it came: ``profiles.StepProfile.as_dict``."""
+
+    step: str
+    profile: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class StepFinished:
     step: str
     elapsed_s: float
@@ -215,6 +223,7 @@ Event: TypeAlias = (
     | StepSkipped
     | StepStarted
     | StepProgress
+    | StepProfiled
     | StepFinished
     | StepFailed
     | StepNotRun

@@ -45,6 +45,7 @@ class Arguments:
     retry: bool = False
     accept_changes: bool = False
     restart: bool = False
+    profile: bool = False
     verbosity: int = 0
     """Number of ``-v`` minus number of ``-q``."""
     json: bool = False
@@ -263,6 +264,7 @@ def _add_run_options(parser: _Parser, verb: str) -> None:
     add("-q", "--quiet", action="count", default=0, help="only errors and the last line (-qq: only errors)")
     add("-v", "--verbose", action="count", default=0, help="say more: logs, commands, what is up to date")
     if verb != "plan":
+        add("--profile-run", dest="profile", action="store_true", help="say where the time of parallel steps went")
         add("--events", type=Path, metavar="FILE", help="append what happens to FILE as JSON Lines")
 
 

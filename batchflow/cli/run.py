@@ -72,6 +72,11 @@ def run(arguments: Arguments, backend: Backend, commands: Commands) -> int:
         logs=_logs(workflow, record),
         stale=() if record.steps or not arguments.retry else _stale(backend, workflow, options),
     )
+    if arguments.profile:
+        from batchflow.cli.profile import profile_lines
+
+        for line in profile_lines(record, screen.width()):
+            screen.line(line)
     for line in end_lines(record, context):
         screen.line(line)
     if arguments.json:
@@ -144,6 +149,7 @@ def _options(arguments: Arguments, workflow: Workflow) -> RunOptions:
         retry=arguments.retry,
         accept_changes=arguments.accept_changes,
         restart=arguments.restart,
+        profile=arguments.profile,
     )
 
 

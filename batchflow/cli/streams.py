@@ -7,6 +7,7 @@ A reader that goes away (``| head -1``, a closed terminal) ends no run and shows
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -17,6 +18,8 @@ from typing import Any, TextIO
 from batchflow.errors import ResourceError
 from batchflow.redaction import redact, redacted
 from batchflow.text import safe_text
+
+_NO_TERMINAL_WIDTH = 10_000
 
 
 def repair_standard_streams() -> None:
@@ -52,6 +55,12 @@ class QuietStream:
             return self._stream.isatty()
         except (OSError, ValueError):
             return False
+
+    def width(self) -> int:
+        """Columns of the terminal; where there is none, more than any line has."""
+        with contextlib.suppress(OSError, ValueError):
+            return os.get_terminal_size(self.fileno()).columns or _NO_TERMINAL_WIDTH
+        return _NO_TERMINAL_WIDTH
 
     def write(self, text: str) -> int:
         if self.failure is None:

@@ -23,6 +23,7 @@ cdef class Port:
 
     cdef bf_port port
     cdef uint64_t mapped_size
+    cdef bint has_laps
 
     def __cinit__(self, int fd, int event_fd, uint32_t generation):
         cdef off_t size = lseek(fd, 0, SEEK_END)
@@ -57,6 +58,11 @@ cdef class Port:
     def set_state(self, str state not None):
         """Tell the driver what this worker does now."""
         bf_store32(&self.port.shared.state, _STATES.index(state))
+
+    def begin_lap(self, str lap not None):
+        """From now on this worker's time goes into ``lap``, one of ``LAPS``; before the first call into none."""
+        self.has_laps = True
+        bf_begin_lap(self.port.shared, _LAP_NUMBERS[lap])
 
     def take(self):
         """Wait for the next request for a range of the listing.
@@ -125,7 +131,11 @@ cdef class Port:
         answer.left = PyBytes_GET_SIZE(payload)
         cdef int sent = bf_send(&self.port, &answer)
         while sent == 0:
+            if self.has_laps:
+                bf_begin_lap(self.port.shared, BF_LAP_BLOCKED)
             self.sleep(&answer)
+            if self.has_laps:
+                bf_begin_lap(self.port.shared, BF_LAP_PUBLISH)
             sent = bf_send(&self.port, &answer)
         if sent < 0:
             _raise_closed()

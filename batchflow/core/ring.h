@@ -10,6 +10,7 @@
  *   640   worker's bed       futex word, worker_sleeping
  *   768   driver's bed       driver_sleeping, urgent, low_water
  *   896   flight recorder    what the worker is doing now, written by the worker
+ *   1024  laps               what its time goes into, where somebody asks: laps.h
  *   4096  request bytes      [request_size]          sizes are powers of two and whole pages
  *   ...   completion bytes   [completion_size]
  *
@@ -89,6 +90,7 @@ static inline void bf_full_fence(void) {
 enum { BF_REQUEST_RUN = 1, BF_REQUEST_CALL = 2, BF_REQUEST_STOP = 3 };
 enum { BF_RESULT = 1, BF_FAILURE = 2, BF_READY = 3, BF_INIT_FAILED = 4 };
 enum { BF_FLAG_MORE = 1 };
+enum { BF_LAP_INIT = 0, BF_LAP_WAIT, BF_LAP_DECODE, BF_LAP_RUN, BF_LAP_ENCODE, BF_LAP_PUBLISH, BF_LAP_BLOCKED, BF_LAPS };
 enum { BF_STATE_STARTING = 0, BF_STATE_INIT = 1, BF_STATE_IDLE = 2, BF_STATE_RUNNING = 3, BF_STATE_SHUTDOWN = 4 };
 
 typedef struct {
@@ -108,12 +110,16 @@ typedef struct {
     _Alignas(128) uint64_t started_sequence; /* 1 + the sequence of the request in hand; 0 before the first */
     uint64_t started_ns;                     /* CLOCK_MONOTONIC */
     uint32_t state, pid;
+    _Alignas(128) uint64_t lap_since_ns; /* CLOCK_MONOTONIC; 0: nobody asked */
+    uint64_t spent_ns[BF_LAPS];
+    uint32_t lap;
 } bf_shared;
 _Static_assert(sizeof(bf_shared) <= BF_PAGE, "the head must fit one page");
 _Static_assert(__builtin_offsetof(bf_shared, request_tail) == 128, "as drawn");
 _Static_assert(__builtin_offsetof(bf_shared, completion_head) == 512, "as drawn");
 _Static_assert(__builtin_offsetof(bf_shared, worker_word) == 640, "as drawn");
 _Static_assert(__builtin_offsetof(bf_shared, started_sequence) == 896, "as drawn");
+_Static_assert(__builtin_offsetof(bf_shared, lap_since_ns) == 1024, "as drawn");
 
 /* A record: this header, then payload_size bytes, then padding to 8. */
 typedef struct {

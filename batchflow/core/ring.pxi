@@ -51,6 +51,9 @@ cdef extern from "core/channel.h" nogil:
         uint32_t kind, attempt
         uint64_t index, returned, start, items, size, columns_size
         uint8_t *bytes
+    enum: BF_LAPS
+    enum: BF_LAP_PUBLISH
+    enum: BF_LAP_BLOCKED
     uint64_t bf_rings_size(uint64_t request_size, uint64_t completion_size)
     void bf_shared_init(bf_shared *shared, uint64_t request_size, uint64_t completion_size, uint32_t generation,
                         uint64_t start)
@@ -71,6 +74,16 @@ cdef extern from "core/channel.h" nogil:
     int bf_go_to_sleep(bf_channel *channel, int is_sending)
     void bf_get_up(bf_channel *channel)
 
+cdef extern from "core/laps.h" nogil:
+    ctypedef struct bf_lap_times:
+        uint64_t *spent_ns
+        uint64_t open_ns
+        uint32_t lap
+    void bf_begin_lap(bf_shared *shared, uint32_t lap)
+    int bf_read_laps(const bf_shared *shared, bf_lap_times *times)
+
+LAPS = ("init", "wait", "decode", "run", "encode", "publish", "blocked")
+cdef dict _LAP_NUMBERS = {lap: number for number, lap in enumerate(LAPS)}
 REQUEST_RUN = BF_REQUEST_RUN
 REQUEST_CALL = BF_REQUEST_CALL
 RESULT = BF_RESULT
@@ -275,6 +288,18 @@ cdef class Channel:
     def run_ns(self):
         """Nanoseconds that those attempts took in the worker."""
         return self.channel.run_ns
+
+    @property
+    def laps(self):
+        """What the worker says its time has gone into so far, ``(lap, ns, nanoseconds of each of LAPS)``, or None.
+
+        ``lap`` is what it does now, for ``ns``, which the others do not contain.  None: it keeps no laps.  Any number
+        may stand there if the worker wrote over its memory.
+        """
+        cdef bf_lap_times times
+        if not bf_read_laps(self.channel.shared, &times) or times.lap >= BF_LAPS:
+            return None
+        return LAPS[times.lap], times.open_ns, tuple([times.spent_ns[lap] for lap in range(BF_LAPS)])
 
     @property
     def arrived_items(self):

@@ -23,12 +23,13 @@ from batchflow.errors import (
 )
 from batchflow.journal.commits import Totals
 from batchflow.journal.state_folder import make_state_folder
-from batchflow.model import Event, Notice, Receipt, StepProgress
+from batchflow.model import Event, Notice, Receipt, StepProfiled, StepProgress
 from batchflow.parallel import messages
 from batchflow.parallel.books import Books
 from batchflow.parallel.feeder import Feeder
 from batchflow.parallel.outcomes import Outcomes
 from batchflow.parallel.pieces import Pieces
+from batchflow.parallel.profiling import StepClock
 from batchflow.parallel.setup import plan_policy, pool_limits, worker_spec
 from batchflow.parallel.supervision import Supervisor
 from batchflow.parallel.values import ParallelJob
@@ -39,6 +40,7 @@ from batchflow.pool.pool import WorkerPool
 from batchflow.pool.slot import Slot
 from batchflow.pool.watch import Watch
 from batchflow.private import remove, renew_private_folder
+from batchflow.profiles import StepProfile
 
 PROGRESS_S = 0.25
 GRACE_S = 10.0
@@ -62,6 +64,7 @@ def run_parallel_step(
             raise ResourceError(f"the machine, or a limit of this process, has no more: {error}") from error
         raise
     finally:
+        run.tell_profile()
         run.close()
 
 
@@ -74,19 +77,19 @@ class _ParallelRun:
         self._on_event = on_event
         self._stop = stop
         self._clock = clock
-        self._started_s = self._phase_s = clock.monotonic()
-        self._timings: dict[str, float] = {}
+        self._times = StepClock(job, clock)
         self._told_s = float("-inf")
         self._logs: list[WorkerLog] = []
         self._pool: WorkerPool | None = None
         self._books: Books | None = None
+        self._profile: StepProfile | None = None
         self._kept = 0
         """Items that earlier runs have decided."""
 
     # The story
 
     def run(self) -> Receipt:
-        job, settings = self._job, self._settings
+        job = self._job
         self._make_folders()
         books = self._books = Books(job, self._clock, self._stop, self._notice)
         if job.resumes and books.resume():
@@ -98,16 +101,34 @@ class _ParallelRun:
         kept = totals.succeeded, totals.failed
         self._kept = sum(kept)
         self._tell(*kept, None, note="listing files")
+        self._times.begin("list")
         listing = self._listing = job.listing or list_files(job.patterns)
-        self._phase("list")
+        self._times.begin("prepare")
         skipped = messages.skipped(listing.skipped_hidden, listing.skipped_special)
         if skipped:
             self._notice(skipped)
         self._tell(*kept, listing.item_count, note="starting workers")
         if not job.resumes:
             books.begin(listing.item_count)
+        self._times.begin("partition")
         work = books.work(listing.item_count)
         plan = self._plan = Plan(work, plan_policy(job, listing.item_count, work.grid_count), books.before)
+        self._times.begin("start")
+        self._times.follow(plan, min(pool.spec.worker_count, work.count))
+        self._arrange(pool, books, plan)
+        if work.count:
+            pool.send_listing(listing)
+        for number in range(min(pool.spec.worker_count, work.count)):
+            pool.start_worker(number)
+        self._work(pool, listing)
+        self._times.end_dispatch(pool.slots)
+        self._shut_down(pool)
+        self._times.begin("finish")
+        return self._finish(books, listing)
+
+    def _arrange(self, pool: WorkerPool, books: Books, plan: Plan) -> None:
+        """All who work on the plan, each knowing whom it talks to."""
+        job, settings, times = self._job, self._settings, self._times
         self._gather = Gather(
             in_order=settings.order == "input",
             any_items=settings.items == "any",
@@ -124,19 +145,15 @@ class _ParallelRun:
             self._gather,
             self._outcomes,
             self._feeder,
-            needed=work.count,
+            needed=plan.mini_batches.count,
             logs=self._logs,
             notice=self._notice,
             clock=self._clock,
         )
-        if work.count:
-            pool.send_listing(listing)
-        for number in range(min(pool.spec.worker_count, work.count)):
-            pool.start_worker(number)
-        self._work(pool, listing)
-        self._phase("dispatch")
-        self._shut_down(pool)
-        return self._finish(books, listing)
+        self._fill = times.timed("feed", self._feeder.fill)
+        self._read = times.timed("drain", self._supervisor.read)
+        self._book = times.timed("commit", books.commit)
+        self._wait = times.hearing(pool.wait)
 
     def _work(self, pool: WorkerPool, listing: Listing) -> None:
         """Until every mini-batch has succeeded or failed."""
@@ -144,9 +161,9 @@ class _ParallelRun:
         idle = Watch(1.0)
         while not plan.done:
             self._check_stop(pool)
-            for slot in self._feeder.fill(pool.slots):
+            for slot in self._fill(pool.slots):
                 self._supervisor.condemn(slot)
-            self._supervisor.take(pool.wait())
+            self._supervisor.take(self._wait())
             if not plan.done:
                 self._supervisor.replace()
             self._collect()
@@ -164,14 +181,14 @@ class _ParallelRun:
 
     def _collect(self) -> None:
         """Take what the workers published; have it durable; book it."""
-        self._supervisor.read()
-        if self._supervisor.any_ready:
-            self._phase("start", once=True)
+        self._read()
+        if self._times.phase == "start" and self._supervisor.any_ready:
+            self._times.begin("dispatch")
         self._commit()
 
     def _commit(self, *, at_once: bool = False) -> None:
         is_idle = not any(slot.asked_for and slot.channel.in_flight for slot in self._slots)
-        if self._books is not None and self._books.commit(self._supervisor.worker_deaths, at_once=at_once or is_idle):
+        if self._book(self._supervisor.worker_deaths, at_once=at_once or is_idle):
             self._supervisor.committed()
 
     # Stopping early
@@ -196,7 +213,7 @@ class _ParallelRun:
             and self._stop.level < StopLevel.NOW
             and watch.look(0, self._clock.monotonic()) < GRACE_S
         ):
-            for event in pool.wait():
+            for event in self._wait():
                 if isinstance(event, WorkerDied):  # other news is about workers to come, and nobody starts one any more
                     self._supervisor.take_death(event)
             self._collect()
@@ -240,12 +257,14 @@ class _ParallelRun:
     def _finish(self, books: Books, listing: Listing) -> Receipt:
         books.write_failed(listing)
         books.committer.put_in_order(any_order=self._settings.order != "input")
-        self._phase("finish")
+        self._times.begin("finish")
+        self._profile = self._times.profile()
+        details = {"timings": self._times.timings, "oom_deaths": self._supervisor.oom_deaths}
         receipt = books.receipt(
             listing,
             workers=min(self._job.workers, self._plan.mini_batches.count),
-            elapsed_s=self._clock.monotonic() - self._started_s,
-            details={"timings": self._timings, "oom_deaths": self._supervisor.oom_deaths},
+            elapsed_s=self._clock.monotonic() - self._times.started_s,
+            details=details if self._profile is None else details | {"profile": self._profile.as_dict()},
         )
         if receipt.surplus:
             self._notice(messages.surplus(receipt.surplus))
@@ -254,11 +273,19 @@ class _ParallelRun:
 
     def save(self) -> None:
         """The step ends with an error: keep what has been done, as far as that is possible."""
+        self._times.end_dispatch(self._slots)
+        self._times.begin("finish")
         with contextlib.suppress(Exception):  # the error itself is the one to tell
             self._outcomes.hand_over()
             if self._books is not None and self._books.may_commit:
                 self._commit(at_once=True)
                 self._books.write_failed(self._listing)
+
+    def tell_profile(self) -> None:
+        """Where the time went, as far as the step came."""
+        profile = self._profile or self._times.profile()
+        if profile is not None:
+            self._on_event(StepProfiled(self._job.step, profile.as_dict()))
 
     def close(self) -> None:
         if self._pool is not None:
@@ -292,13 +319,6 @@ class _ParallelRun:
             clock=self._clock,
         )
 
-    def _phase(self, name: str, *, once: bool = False) -> None:
-        if once and name in self._timings:
-            return
-        now_s = self._clock.monotonic()
-        self._timings[name] = now_s - self._phase_s
-        self._phase_s = now_s
-
     def _progress(self, pool: WorkerPool, listing: Listing) -> None:
         if self._clock.monotonic() - self._told_s >= PROGRESS_S:
             plan = self._plan
@@ -308,7 +328,7 @@ class _ParallelRun:
     def _tell(self, done: int, failed: int, total: int | None, *, note: str = "") -> None:
         self._told_s = self._clock.monotonic()
         workers = 0 if self._pool is None else sum(slot.ready and slot.asked_for for slot in self._pool.slots)
-        elapsed_s = self._told_s - self._started_s
+        elapsed_s = self._told_s - self._times.started_s
         self._on_event(StepProgress(self._job.step, done, failed, total, workers, elapsed_s, note, self._kept))
 
     def _notice(self, message: str) -> None:

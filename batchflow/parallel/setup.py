@@ -41,6 +41,7 @@ def worker_spec(job: ParallelJob, number_size: int | None = None) -> WorkerSpec:
         items=settings.items,
         max_result_size=settings.max_result_size,
         number_size=number_size or settings.mini_batch_size,
+        profile=job.profile,
     )
 
 

@@ -51,3 +51,5 @@ class ParallelJob:
     """The temporary paths of what the caller publishes, but for copies of reports."""
     folders: Mapping[str, Path] = field(default_factory=dict)
     """The temporary folders among them, and those of files, that the script writes into."""
+    profile: bool = False
+    """Measure where the time goes: a ``StepProfiled`` says so at the end, however that is, and the receipt."""

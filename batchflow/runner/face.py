@@ -28,6 +28,7 @@ def run(
     retry: bool = False,
     accept_changes: bool = False,
     restart: bool = False,
+    profile: bool = False,
     on_event: Callable[[Event], None] | None = None,
     stop: StopRequest | None = None,
     raise_on_error: bool = True,
@@ -38,7 +39,8 @@ def run(
     follows from them.  ``retry``: only what failed is tried again, and what follows from it runs; the record has no
     steps if there is nothing.  ``accept_changes`` and ``restart`` answer the ``RefusedError`` about an interrupted step
     that has changed since: what it has done is kept, or dropped.  ``on_event`` is called in this thread for everything
-    that happens.  ``stop`` lets another thread end the run.
+    that happens.  ``stop`` lets another thread end the run.  With ``profile`` the record says where the time of
+    parallel steps went.
 
     Raises ``WorkflowError``, ``UsageError`` or ``RefusedError`` before anything has run; afterwards the error of the
     first step that failed (``StepFailedError`` …) or ``InterruptedRunError``, unless ``raise_on_error`` is false: then
@@ -55,6 +57,7 @@ def run(
         retry=retry,
         accept_changes=accept_changes,
         restart=restart,
+        profile=profile,
     )
     workflow = load_workflow(
         Path(path), params_file=None if params_file is None else Path(params_file), params=params or {}

@@ -22,6 +22,7 @@ import os
 import re
 import shlex
 import stat
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ class Observer:
         self._list_files = list_files
         self._seen: dict[tuple[str, ...], dict[str, Any]] = {}
         self._listings: dict[tuple[str, ...], Listing] = {}
+        self.list_s = 0.0
+        """How long listing has taken, all in all."""
 
     def forget(self) -> None:
         self._seen.clear()
@@ -124,10 +127,12 @@ class Observer:
                 from batchflow.data import list_files
 
                 self._list_files = list_files
+            begun_s = time.monotonic()
             listing = self._list_files(patterns)
             seen = {"count": listing.item_count, "digest": listing.digest(os.fsencode(self._workflow_folder)).hex()}
             self._seen[patterns] = seen
             self._listings[patterns] = listing
+            self.list_s += time.monotonic() - begun_s
         return {"kind": kind, **seen}
 
 

@@ -56,6 +56,7 @@ class StepJob:
     signature: Mapping[str, Any] = field(default_factory=dict)
     beginning: Beginning = field(default_factory=Beginning)
     """With what a parallel step begins."""
+    profile: bool = False
 
     @property
     def state_folder(self) -> Path:
@@ -197,6 +198,7 @@ def _run_parallel(job: StepJob, settings: ParallelSettings) -> Receipt:
             is_published=job.beginning.is_published,
             outputs={name: job.outputs[name].temporary for name in sorted(kept_outputs(step))},
             folders=written_folders(step, job.outputs),
+            profile=job.profile,
         ),
         on_event=job.on_event,
         stop=job.stop,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from batchflow.dataclass import dataclass, field
 from batchflow.model import Receipt
 from batchflow.text import count, duration
 from batchflow.workflow.values import Position
+
+if TYPE_CHECKING:
+    from batchflow.profiles import StepProfile
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class RunOptions:
     """An interrupted step goes on although its code or settings have changed since."""
     restart: bool = False
     """What interrupted steps have done is dropped, also where it is damaged."""
+    profile: bool = False
+    """``--profile-run``: each parallel step measures where its time goes."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,8 @@ class StepRecord:
     """The next run would be refused because of this step; ``note`` says why."""
     tolerated_with: str | None = None
     """The setting that would tolerate the items that failed; empty where none does; None if they are not the cause."""
+    profile: StepProfile | None = None
+    """Where the time of a parallel step went, if the run was asked for it."""
 
 
 @dataclass(frozen=True)

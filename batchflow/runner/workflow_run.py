@@ -59,6 +59,7 @@ from batchflow.redaction import masked, redact
 from batchflow.runner.code import CodeReader
 from batchflow.runner.parallel_steps import Beginning, begin
 from batchflow.runner.planning import Planner, read_memory
+from batchflow.runner.profiling import StepTimes
 from batchflow.runner.prospects import Pasts, for_one_step
 from batchflow.runner.signature import code_of, settle_code, sign
 from batchflow.runner.status import receipt_from
@@ -195,6 +196,7 @@ class WorkflowRun:
         reason = "; ".join(one.describe() for one in plan.reasons)
         self._emit(StepStarted(step.name, step.kind, reason))
         self._signature: dict[str, Any] | None = None
+        self._times = StepTimes(self._emit, self._observer.list_s)
         self._records.put_attempt(Attempt(self._run_id, step.name, "running", 0.0))
         try:
             receipt = self._make(step, plan, started)
@@ -205,7 +207,8 @@ class WorkflowRun:
             self._fail(step, started, _without_secrets(_as_ours(error, step)))
         else:
             elapsed_s = time.monotonic() - started
-            self._results[step.name] = self._record(step, "done", elapsed_s, receipt=receipt)
+            profile = self._times.tell(step.name, elapsed_s)
+            self._results[step.name] = replace(self._record(step, "done", elapsed_s, receipt=receipt), profile=profile)
             self._emit(StepFinished(step.name, elapsed_s, tuple(one.path for one in step.outputs.values()), receipt))
 
     def _make(self, step: Step, plan: StepPlan, started: float) -> Receipt | None:
@@ -223,6 +226,7 @@ class WorkflowRun:
         for name, output in written.items():
             prepare(output, keep=name in beginning.kept)
         before = final_states(written.values())
+        self._times.begins(self._observer.list_s)
         try:
             receipt = execute(self._job(step, outputs, signature, beginning))
             check_written(written.values(), before)
@@ -272,9 +276,10 @@ class WorkflowRun:
             run_id=self._run_id,
             cores=self._options.cores or available_cpus(),
             outputs=outputs,
-            on_event=self._emit,
+            on_event=self._times.hear,
             stop=self._stop,
             run_parallel=self._run_parallel,
+            profile=self._options.profile,
             signature=signature,
             beginning=beginning,
             listing=None if step.parallel is None else self._observer.listing_of(step.inputs[step.parallel.over]),
@@ -312,6 +317,7 @@ class WorkflowRun:
             hint=error.hint,
             committed=Pasts(self._workflow, self._memory.successes).committed(step),
             tolerated_with=error.tolerated_with if isinstance(error, RunAbortedError) else None,
+            profile=self._times.tell(step.name, elapsed_s),
         )
         if self.first_error is None:
             self.first_error = error

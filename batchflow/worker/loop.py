@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn, ParamSpec, TypeAlias, TypeVar
 
 from batchflow import _core
 from batchflow.errors import ContractError
@@ -25,6 +25,10 @@ from batchflow.worker.results import make_encoder
 from batchflow.worker.spec import STACK_SIGNAL, WorkerSpec
 from batchflow.worker.user_code import UserCode, load_user_code
 
+Parameters = ParamSpec("Parameters")
+Value = TypeVar("Value")
+Lap: TypeAlias = Literal["wait", "decode", "run", "encode", "publish"]
+
 
 def work(
     spec: WorkerSpec,
@@ -35,6 +39,8 @@ def work(
     worker: int,
 ) -> None:
     """All of a worker's life after the fork; returns when it was told to stop."""
+    if spec.profile:
+        port.begin_lap("init")
     _prepare(spec, worker)
     port.set_state("init")
     try:
@@ -125,6 +131,10 @@ def _serve_mini_batches(
     # Private names: nothing that the user's code does to modules or builtins reaches the loop.
     take, publish_result, publish_failure = port.take, port.publish_result, port.publish_failure
     paths, run, describe = listing.paths, script.run, _describe
+    if spec.profile:  # the laps are as long as the calls that begin them, and what follows until the next
+        take, paths = _in(port, "wait", take), _in(port, "decode", paths)
+        run, encode = _in(port, "run", run), _in(port, "encode", encode)
+        publish_result, publish_failure = _in(port, "publish", publish_result), _in(port, "publish", publish_failure)
     limit, contract_error, changes = spec.max_result_size, ContractError, home.changes
     make_context = _context_maker(spec, listing.item_count, worker) if script.wants_context else None
     try:
@@ -150,6 +160,17 @@ def _serve_mini_batches(
         capture.flush_output()
         os.write(2, b"the script closed a file descriptor of batchflow's, so this worker ends\n")
         os._exit(70)
+
+
+def _in(port: _core.Port, lap: Lap, function: Callable[Parameters, Value]) -> Callable[Parameters, Value]:
+    """``function``, whose call begins a lap of the worker's time."""
+    begin_lap = port.begin_lap
+
+    def timed(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Value:
+        begin_lap(lap)
+        return function(*arguments, **keywords)
+
+    return timed
 
 
 def _context_maker(spec: WorkerSpec, item_count: int, worker: int) -> Callable[[int, int, int], MiniBatchContext]:

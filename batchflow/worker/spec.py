@@ -50,6 +50,8 @@ class WorkerSpec(NamedTuple):
     max_result_size: int = 1 << 28
     number_size: int = 1
     """As in ``mini_batches.MiniBatches``: from it comes the number that ``context.mini_batch_index`` shows."""
+    profile: bool = False
+    """Workers say what their time goes into."""
 
     # kind = "function"
     function: str | None = None

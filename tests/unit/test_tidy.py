@@ -33,6 +33,7 @@ LAYERS = {
     "text": 1,
     "temporary": 1,
     "patterns": 1,
+    "profiles": 1,
     "worker": 2,
     "plan": 2,
     "workflow": 2,

@@ -13,6 +13,14 @@ def test_nothing_but_the_verb_means_search_and_the_defaults() -> None:
     assert parse(["run"]) == Arguments("run")
 
 
+@pytest.mark.parametrize("verb", ["run", "retry"])
+def test_where_the_time_goes_is_said_where_something_runs(verb: str) -> None:
+    assert parse([verb, "--profile-run"]).profile
+    assert not parse([verb]).profile
+    with pytest.raises(UsageError, match="unknown option --profile-run"):
+        parse(["plan", "--profile-run"])
+
+
 def test_the_flags_a_snakemake_user_types() -> None:
     words = (
         "run flow.toml predict -j 4 -C a=1 --config b=2 --configfile p.toml -R prepare -f -k -q -qv --events e x.csv"
