@@ -29,7 +29,7 @@ SOAK ?= --minutes 60
 CORE_TESTS = tests/unit/core tests/system/core
 # What must not be lost: every branch of it is reached by tests that start no process, so that this takes a minute.
 COVERED = journal/* output/* pool/* failpoints.py private.py isolation.py mini_batches.py plan.py \
-	parallel/books.py parallel/committer.py parallel/outcomes.py parallel/pieces.py parallel/recycling.py \
+	parallel/books.py parallel/committer.py parallel/outcomes.py parallel/pieces.py parallel/profiling.py parallel/recycling.py \
 	parallel/restarts.py parallel/runner.py parallel/supervision.py \
 	runner/contents.py runner/leftovers.py runner/parallel_steps.py runner/prospects.py runner/resume.py
 COVERAGE_TESTS = $(addprefix tests/unit/,journal output parallel pool runner test_*.py)

@@ -18,7 +18,7 @@ from batchflow.control import StopLevel
 from batchflow.errors import InterruptedRunError
 from batchflow.model import StepProfiled, WorkerExit
 from batchflow.parallel.profiling import StepClock
-from batchflow.pool.events import WorkerDied
+from batchflow.pool.events import ForkFailed, WorkerDied
 from batchflow.pool.slot import Slot
 from batchflow.pool.watch import Watch
 from batchflow.profiles import StepProfile
@@ -165,6 +165,11 @@ def test_a_dead_worker_counts_once(desk: Desk) -> None:
     profile = desk.profile()
     assert profile.workers_s["run"] == 8.0
     assert profile.init_s == 2.0
+
+
+def test_news_that_are_no_deaths_are_handed_on(desk: Desk) -> None:
+    refusal = ForkFailed(0, "no more processes", 1)
+    assert desk.times.hearing(lambda: [refusal])() == [refusal]
 
 
 def test_a_damaged_page_is_as_if_it_had_said_nothing(desk: Desk) -> None:
