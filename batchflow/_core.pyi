@@ -241,6 +241,10 @@ class Channel:
         """Attempts answered so far."""
 
     @property
+    def result_size(self) -> int:
+        """Bytes of those answers."""
+
+    @property
     def run_ns(self) -> int:
         """Nanoseconds that those attempts took in the worker."""
 

@@ -51,6 +51,7 @@ typedef struct {
     bf_piece piece;   /* if there is exactly one, and `pieces` is NULL */
     bf_piece *pieces; /* else; lies in `owned` */
     void *owned;      /* NULL while the bytes are somebody else's */
+    uint64_t block;   /* the size of `owned` if it is a block that may be used again, else 0 */
     uint64_t held;    /* bytes that it is accounted for while it waits */
     uint32_t attempt;
     uint8_t waits;

@@ -22,7 +22,7 @@ typedef struct {
     uint64_t flight_capacity, flight_first, flight_count;
     bf_buffer assembly; /* of a result that travels in several records */
     uint64_t max_result_size;
-    uint64_t result_count, run_ns, arrived_items;
+    uint64_t result_count, result_size, run_ns, arrived_items;
 } bf_channel;
 
 static int bf_add_flight(bf_channel *channel, const bf_flight *flight) {
@@ -54,33 +54,46 @@ static int bf_request_run(bf_channel *channel, const bf_flight *asked) {
     return bf_add_flight(channel, &flight) ? 1 : BF_NO_MEMORY;
 }
 
-/* One complete answer: into the gather if it is the result of a whole mini-batch and there is one, else into the notes. */
-static int bf_answer(bf_channel *channel, bf_gather *gather, bf_buffer *notes, const bf_record *record,
-                     const uint8_t *bytes, uint64_t size) {
-    bf_note note = {.kind = record->kind, .attempt = record->attempt, .index = record->index,
-                    .returned = record->count, .size = size, .columns_size = record->columns_size};
+/* Book an answer that is complete, all but its bytes, in `note`.  0 if nobody asked for it. */
+static int bf_book_answer(bf_channel *channel, const bf_record *record, uint64_t size, bf_note *note) {
+    *note = (bf_note){.kind = record->kind, .attempt = record->attempt, .index = record->index,
+                      .returned = record->count, .size = size, .columns_size = record->columns_size};
     int is_result = record->kind == BF_RESULT;
     if (record->columns_size > size)
+        return 0;
+    if (!is_result && record->kind != BF_FAILURE)
+        return record->kind == BF_READY || record->kind == BF_INIT_FAILED;
+    bf_flight *flight = &channel->flights[channel->flight_first & (channel->flight_capacity - 1)];
+    if (channel->flight_count == 0 || flight->index != record->index || flight->attempt != record->attempt)
+        return 0;
+    note->start = flight->start;
+    note->items = flight->items;
+    note->kind = is_result && flight->is_part ? BF_NOTE_PART : record->kind;
+    channel->flight_first += 1;
+    channel->flight_count -= 1;
+    channel->arrived_items += is_result ? flight->items : 0;
+    channel->result_count += 1;
+    channel->result_size += size;
+    channel->run_ns += record->extra;
+    return 1;
+}
+
+/* One complete answer: into the gather if it is the result of a whole mini-batch and there is one, else into the notes.
+ * Its bytes are those of `block`, which is emptied, or of somebody else where that has none. */
+static int bf_answer(bf_channel *channel, bf_gather *gather, bf_buffer *notes, const bf_record *record,
+                     const uint8_t *bytes, uint64_t size, bf_buffer *block) {
+    bf_note note;
+    if (!bf_book_answer(channel, record, size, &note))
         return BF_DAMAGED;
-    if (is_result || record->kind == BF_FAILURE) {
-        bf_flight *flight = &channel->flights[channel->flight_first & (channel->flight_capacity - 1)];
-        if (channel->flight_count == 0 || flight->index != record->index || flight->attempt != record->attempt)
-            return BF_DAMAGED;
-        note.start = flight->start;
-        note.items = flight->items;
-        note.kind = is_result && flight->is_part ? BF_NOTE_PART : record->kind;
-        channel->flight_first += 1;
-        channel->flight_count -= 1;
-        channel->arrived_items += is_result ? flight->items : 0;
-        channel->result_count += 1;
-        channel->run_ns += record->extra;
-    } else if (record->kind != BF_READY && record->kind != BF_INIT_FAILED) {
-        return BF_DAMAGED;
-    }
     if (note.kind != BF_RESULT || gather == NULL)
         return bf_add_note(notes, &note, bytes);
     bf_result result = {.index = record->index, .attempt = record->attempt, .piece_count = 1, .held = size};
     result.piece = (bf_piece){bytes, size, note.start, note.items, record->count, record->columns_size};
+    if (block->bytes != NULL) {
+        result.owned = block->bytes;
+        result.block = result.held = block->capacity;
+        memset(block, 0, sizeof *block);
+    }
     int outcome = bf_take(gather, &result, notes);
     return outcome == BF_NOT_EXPECTED ? BF_DAMAGED : outcome;
 }
@@ -93,7 +106,10 @@ static int bf_drain(bf_channel *channel, bf_gather *gather, bf_buffer *scratch, 
     int found, outcome = BF_APPENDED;
     uint64_t given_back = ring->position;
     while ((found = bf_peek(ring, &record)) == BF_FOUND) {
-        bf_buffer *target = channel->assembly.used || (record.flags & BF_FLAG_MORE) ? &channel->assembly : scratch;
+        int is_last = !(record.flags & BF_FLAG_MORE), is_long = channel->assembly.used || !is_last;
+        bf_buffer *target = is_long ? &channel->assembly : scratch;
+        if (is_long && target->bytes == NULL && gather != NULL)
+            *target = bf_take_spare(gather);
         uint8_t *room = bf_reserve(target, record.payload_size);
         if (room == NULL)
             return BF_NO_MEMORY;
@@ -102,17 +118,16 @@ static int bf_drain(bf_channel *channel, bf_gather *gather, bf_buffer *scratch, 
             found = BF_DAMAGED;
             break;
         }
-        if (target == &channel->assembly)
+        if (is_long)
             target->used += record.payload_size;
-        if (!(record.flags & BF_FLAG_MORE)) {
-            const uint8_t *bytes = target == scratch ? room : target->bytes;
-            uint64_t size = target == scratch ? record.payload_size : target->used;
-            outcome = bf_answer(channel, gather, notes, &record, bytes, size);
-            if (target == &channel->assembly)
-                bf_buffer_free(target);
-            if (outcome < 0)
-                break;
+        if (is_last && !is_long)
+            outcome = bf_answer(channel, gather, notes, &record, room, record.payload_size, &(bf_buffer){0});
+        if (is_last && is_long) {
+            outcome = bf_answer(channel, gather, notes, &record, target->bytes, target->used, target);
+            bf_buffer_free(target);
         }
+        if (outcome < 0)
+            break;
         if (ring->position - given_back > ring->size / 4) {
             given_back = ring->position;
             bf_give_back(ring);

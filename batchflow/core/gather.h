@@ -15,17 +15,23 @@
 
 #include "append.h"
 
+/* Bytes accounted for a mini-batch that waits, over and above its own. */
+#define BF_RESULT_OVERHEAD 128u
+/* Fresh memory costs more than all the rest of a long result: each of its pages is a fault.  So some of it is kept. */
+#define BF_SPARES_MAX 8
+#define BF_SPARE_SIZE_MAX (4u << 20)
+
 typedef struct {
     bf_books books;
     bf_result *window; /* at or beyond `turn`, indexed by mini-batch & (window_size - 1) */
     uint64_t window_size, turn, next, waiting, held_bytes;
     uint64_t *done; /* a bit for each mini-batch between `next` and `turn`, at mini-batch & (done_size - 1) */
     uint64_t done_size; /* in bits */
+    bf_buffer spares[BF_SPARES_MAX]; /* blocks of long results, to be used again */
+    uint64_t spare_count;
     int in_order;
 } bf_gather;
 
-/* Bytes accounted for a mini-batch that waits, over and above its own. */
-#define BF_RESULT_OVERHEAD 128u
 
 enum { BF_NOTE_COLUMNS = 5, BF_NOTE_DAMAGED = 6, BF_NOTE_PART = 7 };
 
@@ -48,6 +54,21 @@ static int bf_add_note(bf_buffer *notes, const bf_note *note, const uint8_t *byt
     room->bytes = copy;
     notes->used += sizeof *note;
     return BF_APPENDED;
+}
+
+/* Blocks for long results */
+
+/* A block that is empty, but may have memory. */
+static bf_buffer bf_take_spare(bf_gather *gather) {
+    return gather->spare_count ? gather->spares[--gather->spare_count] : (bf_buffer){0};
+}
+
+/* The memory of a result is no longer needed. */
+static void bf_release(bf_gather *gather, const bf_result *result) {
+    if (result->block && result->block <= BF_SPARE_SIZE_MAX && gather->spare_count < BF_SPARES_MAX)
+        gather->spares[gather->spare_count++] = (bf_buffer){.bytes = result->owned, .capacity = result->block};
+    else
+        free(result->owned);
 }
 
 /* The mini-batches below `turn` that are done */
@@ -125,7 +146,7 @@ static bf_result *bf_cell(bf_gather *gather, uint64_t index) {
 static void bf_empty_cell(bf_gather *gather, bf_result *cell) {
     gather->waiting -= 1;
     gather->held_bytes -= cell->held;
-    free(cell->owned);
+    bf_release(gather, cell);
     memset(cell, 0, sizeof *cell);
 }
 
@@ -164,7 +185,7 @@ static int bf_settle(bf_gather *gather, bf_buffer *notes) {
 static int bf_wait(bf_gather *gather, const bf_result *result) {
     bf_result *cell = bf_cell(gather, result->index), waiting = *result;
     if (cell == NULL || cell->waits) {
-        free(result->owned);
+        bf_release(gather, result);
         return cell == NULL ? BF_NO_MEMORY : BF_NOT_EXPECTED;
     }
     if (waiting.owned == NULL && waiting.piece_count) {
@@ -191,7 +212,7 @@ static int bf_take(bf_gather *gather, const bf_result *result, bf_buffer *notes)
             return bf_wait(gather, result);
         outcome = bf_append_or_note(gather, result, notes);
     }
-    free(result->owned);
+    bf_release(gather, result);
     return outcome == BF_APPENDED ? bf_settle(gather, notes) : outcome < 0 ? outcome : BF_APPENDED;
 }
 
@@ -218,6 +239,8 @@ static int bf_spill(bf_gather *gather, bf_buffer *notes) {
 static void bf_gather_free(bf_gather *gather) {
     for (uint64_t k = 0; k < gather->window_size; k++)
         free(gather->window[k].owned);
+    for (uint64_t k = 0; k < gather->spare_count; k++)
+        free(gather->spares[k].bytes);
     free(gather->window);
     free(gather->done);
     bf_books_free(&gather->books);

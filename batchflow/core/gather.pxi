@@ -87,14 +87,12 @@ cdef list _take_notes(bf_buffer *notes):
 
 
 cdef list _drain(Channel channel, Gather gather):
-    cdef bf_buffer scratch, notes
+    cdef bf_buffer notes
     cdef int outcome
     cdef bf_gather *books = NULL if gather is None else &gather.gather
-    memset(&scratch, 0, sizeof(scratch))
     memset(&notes, 0, sizeof(notes))
     with nogil:
-        outcome = bf_drain(&channel.channel, books, &scratch, &notes, 8 << 20)
-    bf_buffer_free(&scratch)
+        outcome = bf_drain(&channel.channel, books, &channel.scratch, &notes, 8 << 20)
     answer = _take_notes(&notes)
     if outcome == BF_NO_MEMORY:
         raise MemoryError("no memory for results")

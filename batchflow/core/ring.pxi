@@ -46,7 +46,7 @@ cdef extern from "core/channel.h" nogil:
         bf_flight *flights
         uint64_t flight_capacity, flight_first, flight_count
         bf_buffer assembly
-        uint64_t max_result_size, result_count, run_ns, arrived_items
+        uint64_t max_result_size, result_count, result_size, run_ns, arrived_items
     ctypedef struct bf_note:
         uint32_t kind, attempt
         uint64_t index, returned, start, items, size, columns_size
@@ -108,6 +108,7 @@ cdef class Channel:
     """
 
     cdef bf_channel channel
+    cdef bf_buffer scratch  # one frame, as long as it is checked
     cdef uint64_t mapped_size
     cdef readonly int fd
     cdef readonly uint32_t generation
@@ -149,6 +150,7 @@ cdef class Channel:
             munmap(self.channel.shared, self.mapped_size)
         free(self.channel.flights)
         bf_buffer_free(&self.channel.assembly)
+        bf_buffer_free(&self.scratch)
 
     def close_fd(self):
         """Close the descriptor once the worker has it; the mapping stays."""
@@ -283,6 +285,11 @@ cdef class Channel:
     def result_count(self):
         """Attempts answered so far."""
         return self.channel.result_count
+
+    @property
+    def result_size(self):
+        """Bytes of those answers."""
+        return self.channel.result_size
 
     @property
     def run_ns(self):

@@ -34,8 +34,9 @@ DISK_FULL_WAIT_S = 60.0
 DISK_FULL_PAUSE_S = 0.5
 SPILL_S = 5.0
 """How long results may wait for an earlier one before they are committed out of order."""
-SPILL_SIZE = WINDOW_SIZE // 2
-"""Or when they hold so much memory."""
+SPILL_FULL_S = 0.5
+"""The same when so many wait that the other workers stand still; not at once, for to order the rows later costs more
+than a short rest."""
 
 
 class Books:
@@ -161,7 +162,7 @@ class Books:
         """No result waits for ever for a slow one: what has been done is to be safe."""
         if gather.waiting:
             waited_s = self._window_watch.look(gather.next, self._clock.monotonic())
-            if waited_s > SPILL_S or gather.held_bytes > SPILL_SIZE:
+            if waited_s > (SPILL_FULL_S if gather.held_bytes > WINDOW_SIZE else SPILL_S):
                 self._outcomes.spill()
 
     def _standing(self, worker_deaths: int) -> Progress:

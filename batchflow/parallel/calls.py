@@ -21,7 +21,7 @@ from batchflow._core import Channel, Note
 from batchflow.clock import Clock, SystemClock
 from batchflow.errors import BatchflowError, EntryScriptError, ResourceError, UsageError, WorkerDiedError
 from batchflow.parallel.call_setup import call_spec, positive
-from batchflow.parallel.pace import Pace
+from batchflow.parallel.pace import QUEUE_SIZE, Pace
 from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFailed, PoolEvent, WorkerDied
 from batchflow.pool.pool import WorkerPool
 from batchflow.pool.slot import PoolLimits, Slot
@@ -108,7 +108,10 @@ class Caller:
     @property
     def ahead_count(self) -> int:
         """How many outstanding calls keep every worker busy."""
-        depth = max((pace.depth(1, DEPTH_MAX) for pace in self._paces.values()), default=1)
+        depth = max(
+            (pace.depth(1, DEPTH_MAX, QUEUE_SIZE // max(1, self.worker_count)) for pace in self._paces.values()),
+            default=1,
+        )
         return self.worker_count * max(16, 3 * depth)
 
     def start(self) -> None:
@@ -187,7 +190,7 @@ class Caller:
                 pace = self._paces[channel.generation] = Pace()
             share = len(self._ready) // (2 * len(slots))  # towards the end the rest is shared out
             pace.look(channel)
-            depth = max(1, min(pace.depth(1, DEPTH_MAX), share))
+            depth = max(1, min(pace.depth(1, DEPTH_MAX, QUEUE_SIZE // len(slots)), share))
             if self._ready and channel.in_flight <= depth // 2:
                 # An eighth done is news: results wait no longer than that, and their reader need not be woken for each.
                 size = len(self._payloads[self._ready[0]])

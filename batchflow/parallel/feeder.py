@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from batchflow._core import Gather
 from batchflow.model import Dispatch
-from batchflow.parallel.pace import Pace
+from batchflow.parallel.pace import QUEUE_SIZE, Pace
 from batchflow.parallel.pieces import Pieces
 from batchflow.plan import Plan
 from batchflow.pool.slot import Slot
@@ -29,8 +29,9 @@ def depth_for(pace: Pace, left_count: int, worker_count: int) -> int:
 
     Towards the end the rest, ``left_count``, is shared out, so that nobody holds several while another has none.
     """
-    depth = max(DEPTH_FIRST, pace.depth(DEPTH_FIRST, DEPTH_MAX))
-    return max(1, min(depth, left_count // (2 * max(1, worker_count))))
+    worker_count = max(1, worker_count)
+    depth = max(DEPTH_FIRST, pace.depth(DEPTH_FIRST, DEPTH_MAX, QUEUE_SIZE // worker_count))
+    return max(1, min(depth, left_count // (2 * worker_count)))
 
 
 class Feeder:

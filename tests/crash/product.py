@@ -31,7 +31,8 @@ def _stage(workload: Workload, cast: Cast, clock: FakeClock) -> None:
     """
     vars(parallel_runner)["WorkerPool"] = functools.partial(PlayedPool, cast, clock)
     vars(books)["time"] = SimpleNamespace(sleep=clock.advance)
-    books.SPILL_SIZE = workload.window_size
+    books.SPILL_FULL_S = -1.0  # a window that is full is given up at once
+    books.WINDOW_SIZE = workload.window_size
     feeder.WINDOW_SIZE = 2 * workload.window_size
     pace.QUEUE_NS = 0  # how much a worker is given in advance shall not depend on how fast this machine is
     ordering._BLOCK = 1024  # the ordered copy is written in several pieces

@@ -42,7 +42,7 @@ class Channel:
         self.refuses = False
         self.is_stopping = False
         """It was asked to shut down after what it has."""
-        self.result_count = self.run_ns = self.arrived_items = 0
+        self.result_count = self.result_size = self.run_ns = self.arrived_items = 0
 
     # For the feeder
 

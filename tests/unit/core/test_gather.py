@@ -202,3 +202,24 @@ def test_a_drain_stops_when_there_is_much_output_and_takes_one_answer_at_least()
     assert done == [2, 3, 4, 5]
     gather.clear()
     assert gather.drain(channel) == []
+
+
+@settings(deadline=None)
+@given(st.permutations(range(20)), st.booleans())
+def test_long_results_lie_in_blocks_that_are_used_again(order: list[int], in_order: bool) -> None:
+    """Each travels in several records; more of them wait at once than blocks are kept."""
+    gather = _core.Gather(in_order=in_order)
+    workers = [Worker() for _ in range(3)]
+    rows = [bytes([65 + index]) * (40_000 - 1000 * index) for index in range(20)]
+    output = b""
+    for position, index in enumerate(order):
+        one = workers[position % 3]
+        one.answer(index, rows[index])
+        assert gather.drain(one.channel) == []
+        if position % 3 == 0:
+            output += taken(gather)
+    output += taken(gather)
+    assert output == b"".join(rows[index] for index in (sorted(order) if in_order else order))
+    assert gather.held_bytes == 0
+    for one in workers:
+        one.close()

@@ -19,7 +19,7 @@ from batchflow.errors import InternalError, NoRoomError, ResourceError
 from batchflow.mini_batches import MiniBatches
 from batchflow.model import Receipt
 from batchflow.parallel import books as room
-from batchflow.parallel.books import DISK_FULL_WAIT_S, SPILL_S, Books
+from batchflow.parallel.books import DISK_FULL_WAIT_S, SPILL_FULL_S, SPILL_S, Books
 from batchflow.parallel.values import ParallelJob
 from batchflow.workflow.values import ParallelSettings
 
@@ -191,13 +191,12 @@ def test_what_waits_too_long_or_holds_too_much_is_committed_out_of_order(
     desk.books.commit(0, at_once=True)
     assert (desk.content(), table.gather.waiting) == (b"", 2)
     if why == "size":
-        monkeypatch.setattr(room, "SPILL_SIZE", 1)
-    else:
-        for _ in range(int(SPILL_S)):
-            desk.clock.advance(1)
-            desk.books.commit(0, at_once=True)
+        monkeypatch.setattr(room, "WINDOW_SIZE", 1)
+    for _ in range(10):
+        desk.clock.advance((SPILL_FULL_S if why == "size" else SPILL_S) / 10)
+        desk.books.commit(0, at_once=True)
         assert desk.content() == b""
-        desk.clock.advance(0.1)
+    desk.clock.advance(0.1)
     desk.books.commit(0, at_once=True)
     assert (desk.content(), table.gather.waiting) == (b"3\n4\n5\n6\n7\n8\n", 0)
     slow.answer()

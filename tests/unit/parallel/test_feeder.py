@@ -14,7 +14,7 @@ from batchflow.mini_batches import MiniBatches
 from batchflow.model import Dispatch, Failure
 from batchflow.parallel import feeder as feeder_module
 from batchflow.parallel.feeder import DEPTH_MAX, Feeder, depth_for
-from batchflow.parallel.pace import QUEUE_NS, Pace
+from batchflow.parallel.pace import QUEUE_NS, QUEUE_SIZE, Pace
 from batchflow.parallel.pieces import Piece, Pieces
 from batchflow.plan import Plan, Policy
 from batchflow.pool.slot import Slot
@@ -27,18 +27,19 @@ class Timed:
     """Stands in for a channel: what its worker has answered, and how long that took."""
 
     def __init__(self) -> None:
-        self.result_count = self.run_ns = 0
+        self.result_count = self.run_ns = self.result_size = 0
 
-    def answer(self, count: int, each_ns: int) -> None:
+    def answer(self, count: int, each_ns: int, each_size: int) -> None:
         self.result_count += count
         self.run_ns += count * each_ns
+        self.result_size += count * each_size
 
 
-def paced(*times: tuple[int, int]) -> Pace:
+def paced(*times: tuple[int, int], each_size: int = 10) -> Pace:
     """Looked at after each of these (how many answers, nanoseconds of each)."""
     pace, channel = Pace(), Timed()
     for count, each_ns in times:
-        channel.answer(count, each_ns)
+        channel.answer(count, each_ns, each_size)
         pace.look(channel)  # type: ignore[arg-type]
     return pace
 
@@ -49,6 +50,8 @@ def test_the_latest_attempts_weigh_most() -> None:
     assert paced((4, 100)).mean_ns == 100
     assert paced((4, 100), (0, 0), (1, 300)).mean_ns == 200
     assert paced((1000, 100), (1, 300), (1, 400)).mean_ns == 300
+    assert paced().mean_size == 0
+    assert paced((4, 100), (1, 300), each_size=50).mean_size == 50
 
 
 @pytest.mark.parametrize(
@@ -59,10 +62,12 @@ def test_the_latest_attempts_weigh_most() -> None:
         (paced((1, 4 * MS)), 5),
         (paced((9, 1 * MS)), 20),
         (paced((1, 0)), 500),
+        (paced((1, 1 * MS), each_size=1_000), 10),
+        (paced((1, 1 * MS), each_size=20_000), 1),
     ],
 )
 def test_what_keeps_a_worker_busy(pace: Pace, depth: int) -> None:
-    assert pace.depth(3, 500) == depth
+    assert pace.depth(3, 500, 10_000) == depth
 
 
 @pytest.mark.parametrize(
@@ -77,6 +82,10 @@ def test_what_keeps_a_worker_busy(pace: Pace, depth: int) -> None:
         (paced((1, 100 * US)), 10_000, 2, 200),
         (paced((1, 1 * US)), 10_000_000, 2, 2048),
         (paced((5, 0)), 10_000_000, 2, 2048),
+        # Long results are few, so that those of one worker do not wait too long for those of another.
+        (paced((1, 1 * MS), each_size=1_000_000), 10_000, 2, 8),
+        (paced((1, 1 * MS), each_size=1_000_000), 10_000, 8, 2),
+        (paced((1, 1 * MS), each_size=100_000_000), 10_000, 2, 2),
         # Towards the end the rest is shared out, and the last ones go one by one.
         (paced((1, 100 * US)), 400, 2, 100),
         (paced((1, 100 * US)), 400, 10, 20),
@@ -91,12 +100,15 @@ def test_the_depth_of_a_queue(pace: Pace, left_count: int, worker_count: int, de
     assert depth_for(pace, left_count, worker_count) == depth
 
 
-@given(st.integers(0, 10**15), st.integers(0, 10**9), st.integers(0, 1000))
-def test_a_depth_is_bounded_and_never_more_than_a_fair_share(each_ns: int, left_count: int, worker_count: int) -> None:
-    depth = depth_for(paced((1, each_ns)), left_count, worker_count)
+@given(st.integers(0, 10**15), st.integers(0, 10**10), st.integers(0, 10**9), st.integers(0, 1000))
+def test_a_depth_is_bounded_and_never_more_than_a_fair_share(
+    each_ns: int, each_size: int, left_count: int, worker_count: int
+) -> None:
+    depth = depth_for(paced((1, each_ns), each_size=each_size), left_count, worker_count)
     assert 1 <= depth <= DEPTH_MAX
     assert depth == 1 or depth * worker_count <= left_count
     assert depth <= 2 or depth * each_ns <= QUEUE_NS
+    assert depth <= 2 or depth * each_size * worker_count <= QUEUE_SIZE
 
 
 @given(st.lists(st.integers(1, 10**10), min_size=2, max_size=10, unique=True).map(sorted))
@@ -281,6 +293,6 @@ class FullSlot:
         self._channel = slot.channel
         self.ready = self.asked_for = True
         self.retired = False
-        self.in_flight, self.run_ns, self.result_count, self.generation = 0, 0, 0, 9
+        self.in_flight, self.run_ns, self.result_count, self.result_size, self.generation = 0, 0, 0, 0, 9
         self.set_low_water, self.run_range = self._channel.set_low_water, self._channel.run_range
         self.run = self._channel.run
