@@ -37,6 +37,8 @@ GROUP_S = 0.2
 """How long finished results may wait for their commit: at low rates each one is committed at once."""
 GROUP_SIZE = 8 << 20
 """Bytes of results that are committed together at most, but for one larger result."""
+SYNCED_GROUP_SIZE = 32 << 20
+"""The same where each commit is a sync, which costs some milliseconds whatever there is to be synced."""
 GROUP_PAUSES = 10
 """Commits on a slow disk take at most one part in so many of the time."""
 GROUP_MAX_S = 5.0
@@ -219,7 +221,8 @@ class Committer:
 
     def is_due(self, pending_size: int) -> bool:
         """Whether a group of so many bytes should be committed now."""
-        return pending_size >= GROUP_SIZE or self._clock.monotonic() - self._committed_s >= self._pause_s
+        size_max = SYNCED_GROUP_SIZE if self._is_full else GROUP_SIZE
+        return pending_size >= size_max or self._clock.monotonic() - self._committed_s >= self._pause_s
 
     def commit(
         self, view: memoryview, extents: Sequence[Extent], failures: Sequence[FailureEntry], progress: Progress

@@ -21,19 +21,20 @@ from batchflow.journal.commits import State, Totals
 from batchflow.model import FailureEntry
 from batchflow.output.ordering import ordered_path
 from batchflow.parallel import committer as committing
-from batchflow.parallel.committer import GROUP_MAX_S, GROUP_S, GROUP_SIZE, Progress
+from batchflow.parallel.committer import GROUP_MAX_S, GROUP_S, GROUP_SIZE, SYNCED_GROUP_SIZE, Progress
 
 # Groups
 
 
-def test_a_group_is_due_when_it_is_old_or_large(bench: Bench) -> None:
-    bench.begin()
+@pytest.mark.parametrize(("durability", "size_max"), [("process", GROUP_SIZE), ("full", SYNCED_GROUP_SIZE)])
+def test_a_group_is_due_when_it_is_old_or_large(bench: Bench, durability: str, size_max: int) -> None:
+    bench.begin(durability=durability)
     assert bench.committer.is_due(1)  # the first result is committed at once
     bench.put(a(0))
     assert not bench.committer.is_due(1)
-    assert bench.committer.is_due(GROUP_SIZE)
+    assert bench.committer.is_due(size_max)
     bench.clock.advance(GROUP_S * 0.9)
-    assert not bench.committer.is_due(GROUP_SIZE - 1)
+    assert not bench.committer.is_due(size_max - 1)
     bench.clock.advance(GROUP_S * 0.2)
     assert bench.committer.is_due(1)
 
