@@ -1,4 +1,4 @@
-"""CRC-32C of long inputs, which goes through the processor in three lanes, against a table and against its own pieces."""
+"""CRC-32C of long inputs, which go through the processor in three lanes, against a table and their own pieces."""
 
 from __future__ import annotations
 
