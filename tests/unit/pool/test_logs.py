@@ -92,7 +92,7 @@ def expected(written: bytes) -> bytes:
     pieces=st.lists(st.integers(0, 4 * BLOCK), max_size=12) | st.lists(st.sampled_from([0, 1, BLOCK, 5 * BLOCK])),
     looks=st.integers(1, 5),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 def test_of_a_long_log_the_beginning_and_the_end_are_kept(tmp_path: Path, pieces: list[int], looks: int) -> None:
     path = tmp_path / "log"
     path.unlink(missing_ok=True)
