@@ -12,7 +12,7 @@ from types import FrameType
 import pytest
 from system.runner.processes import descendants, wait_until
 
-LEASH_S = 90
+LEASH_S = 240
 
 
 def _bite(number: int, frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import locale
@@ -11,6 +12,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 import warnings
 from typing import Any
 
@@ -21,9 +23,21 @@ def shared_memory() -> list[str]:
     return sorted(name for name in names if "batchflow" in name and not name.startswith("batchflow-crash-"))
 
 
-def take() -> dict[str, Any]:
-    """A picture of this process, to be compared with a later one."""
+ENDING_S = 30.0
+
+
+ENDING_S = 30.0
+
+
+def take(before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A picture of this process, to be compared with a later one; ``before``: the earlier one.
+
+    A thread is gone for Python a moment before it is for the kernel: those that were not there before may end first.
+    """
     gc.collect()
+    since = time.monotonic()
+    while before and set(_threads()) - set(before["threads"]) and time.monotonic() - since < ENDING_S:
+        time.sleep(0.001)
     umask = os.umask(0o77)
     os.umask(umask)
     loggers = [logging.root, *logging.root.manager.loggerDict.values()]
@@ -48,8 +62,8 @@ def take() -> dict[str, Any]:
         "interpreter": (sys.getrecursionlimit(), sys.getswitchinterval(), faulthandler.is_enabled()),
         "process group": (os.getpgid(0), os.getsid(0), os.nice(0)),
         "threads of Python": sorted(thread.name for thread in threading.enumerate()),
-        "threads": sorted(os.listdir("/proc/self/task"), key=int),
-        "children": sorted(pid for task in os.listdir("/proc/self/task") for pid in _children(task)),
+        "threads": _threads(),
+        "children": sorted(pid for task in _threads() for pid in _children(task)),
         "descriptors": _descriptors(),
         "shared memory": _lines("/proc/self/maps", "memfd:batchflow"),
         "folder of shared memory": shared_memory(),
@@ -66,9 +80,14 @@ def _is_set_up(logger: Any) -> bool:
     return isinstance(logger, logging.Logger) and bool(logger.handlers or logger.level or logger is logging.root)
 
 
+def _threads() -> list[str]:
+    return sorted(os.listdir("/proc/self/task"), key=int)
+
+
 def _children(task: str) -> list[str]:
-    with open(f"/proc/self/task/{task}/children") as file:
+    with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/children") as file:
         return file.read().split()
+    return []  # the thread has ended
 
 
 def _descriptors() -> dict[str, str]:

@@ -48,7 +48,7 @@ def test_an_iterator_that_is_never_started_costs_nothing():
 def test_the_workers_end_with_the_iterator(end):
     results: Iterator[int] | None = batchflow.map(callees.double, itertools.count(), workers=2)
     assert next(results) == 0
-    assert len(descendants(os.getpid())) == 4  # the guard, the zygote and two workers
+    wait_until(lambda: len(descendants(os.getpid())) == 4)  # the guard, the zygote and two workers
     if end == "close":
         results.close()
     results = None
