@@ -32,6 +32,8 @@ MARK = "BATCHFLOW_TEST_MARK"
 """The environment variable by which the processes of one test are known."""
 ALL = Threshold(count=-1)
 """Any number of failures is tolerated."""
+SOON_S = 8.0
+"""Less than any time of grace (10 s): whoever ends within it was ended, by nobody who waited."""
 
 PROLOGUE = """\
 import ctypes, itertools, json, os, signal, sys, time
@@ -247,7 +249,7 @@ class Steps:
         """Nothing is left: no process, no descriptor, no thread, no scratch folder."""
         since = time.monotonic()
         wait_until(lambda: not processes_with(self.mark))
-        assert time.monotonic() - since < 2
+        assert time.monotonic() - since < SOON_S
         assert descendants(os.getpid()) == []
         assert open_descriptors() == self._descriptors
         assert threading.active_count() == self._threads

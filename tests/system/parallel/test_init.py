@@ -9,6 +9,7 @@ from system.runner.processes import wait_until
 from batchflow.control import StopLevel, StopRequest
 from batchflow.errors import EntryScriptError, ResourceError, RunAbortedError
 from batchflow.parallel import runner, supervision
+from batchflow.pool.pool import WorkerPool
 
 FOLDER = "FOLDER = Path(__file__).parent\n"
 
@@ -45,7 +46,14 @@ def test_init_that_fails_in_every_worker_ends_the_step(
     assert not (steps.folder / "ran").exists()
 
 
+@pytest.fixture
+def import_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timeout is for ``init()`` alone: a slow machine may not have started Python by then."""
+    monkeypatch.setattr(WorkerPool, "loaded", property(lambda self: True, lambda self, value: None), raising=False)
+
+
 @pytest.mark.fault("D3")
+@pytest.mark.usefixtures("import_may_take_its_time")
 def test_init_that_hangs_in_every_worker_ends_the_step(steps: Steps) -> None:
     outcome = steps.run(init("time.sleep(1000)"), init_timeout_s=0.3, workers=2)
     message = outcome.message(EntryScriptError)
@@ -244,7 +252,11 @@ os.fork = fork
 
 @pytest.mark.fault("E10")
 def test_a_machine_that_gives_fewer_processes_is_content_with_fewer_workers(steps: Steps) -> None:
-    outcome = steps.run(script("", before=LIMITED_FORKS.format(limit=1)), workers=3)
+    outcome = steps.run(
+        script("wait_for(FOLDER / 'go')", before=FOLDER + LIMITED_FORKS.format(limit=1)),
+        workers=3,
+        meanwhile=lambda: go_when_noticed(steps, "cannot be started"),
+    )
     assert outcome.rows == numbered((0, 15))
     (notice,) = outcome.notices  # once, however often they are asked for
     assert notice == (

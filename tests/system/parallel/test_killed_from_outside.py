@@ -29,6 +29,15 @@ def pids(folder: Path, worker: int | str = "*") -> list[int]:
     return [int(path.name.rpartition("-")[2]) for path in folder.glob(f"pid-{worker}-*")]
 
 
+def idle_worker(folder: Path) -> int:
+    """Where rows are written as they come: the one of two workers that has done all but what the other is held by."""
+    rows = folder / "rows.partial"
+    wait_until(lambda: rows.exists() and "00014" in rows.read_text() and len(pids(folder)) == 2)
+    (holder,) = [int(path.name[7:]) for path in folder.glob("holder-*")]
+    (idle,) = [pid for pid in pids(folder) if pid != holder]
+    return idle
+
+
 def end(pid: int, number: int = signal.SIGKILL) -> None:
     os.kill(pid, number)
     wait_until(lambda: not alive(pid))
@@ -39,7 +48,6 @@ def end(pid: int, number: int = signal.SIGKILL) -> None:
 def test_an_idle_worker_that_is_killed_is_replaced_without_blame(steps: Steps, number: int) -> None:
     # Mini-batch 0 holds one worker until the idle other one has been killed and replaced.
     body = """
-(FOLDER / f"ran-{context.mini_batch_index}").touch()
 if "00000" in names:
     (FOLDER / f"holder-{os.getpid()}").touch()
     wait_for(FOLDER / "go")
@@ -47,16 +55,14 @@ if "00000" in names:
 
     def meanwhile() -> None:
         folder = steps.folder
-        wait_until(lambda: len(list(folder.glob("ran-*"))) == 3 and len(pids(folder)) == 2)
-        (holder,) = [int(path.name[7:]) for path in folder.glob("holder-*")]
-        (idle,) = [pid for pid in pids(folder) if pid != holder]
+        idle = idle_worker(folder)
         end(idle, number)
         wait_until(lambda: len(pids(folder)) == 3)
         (folder / "go").touch()
 
-    outcome = steps.run(script(body, before=TELLS_ITS_PID), meanwhile=meanwhile, mini_batch_size=5, files=15)
+    outcome = steps.run(script(body, before=TELLS_ITS_PID), meanwhile=meanwhile, order="completion")
     receipt = outcome.done()
-    assert outcome.rows == numbered((0, 15))
+    assert outcome.rows == numbered((5, 15), (0, 5))
     assert (receipt.attempts, receipt.worker_deaths) == (3, 1)
 
 
@@ -64,7 +70,6 @@ if "00000" in names:
 def test_an_idle_worker_that_is_stopped_gives_its_work_back(steps: Steps) -> None:
     """It is given the second attempt of what failed elsewhere, says it is idle, and never moves."""
     body = """
-(FOLDER / f"ran-{context.mini_batch_index}").touch()
 if "00000" in names and context.attempt == 1:
     (FOLDER / f"holder-{os.getpid()}").touch()
     wait_for(FOLDER / "go")
@@ -72,15 +77,13 @@ if "00000" in names and context.attempt == 1:
 """
 
     def meanwhile() -> None:
-        folder = steps.folder
-        wait_until(lambda: len(list(folder.glob("ran-*"))) == 3 and len(pids(folder)) == 2)
-        (holder,) = [int(path.name[7:]) for path in folder.glob("holder-*")]
-        (idle,) = [pid for pid in pids(folder) if pid != holder]
-        os.kill(idle, signal.SIGSTOP)
-        (folder / "go").touch()
+        os.kill(idle_worker(steps.folder), signal.SIGSTOP)
+        (steps.folder / "go").touch()
 
-    outcome = steps.run(script(body, before=TELLS_ITS_PID), meanwhile=meanwhile, run_invocation_timeout_s=1.0)
-    assert outcome.rows == numbered((0, 15))
+    outcome = steps.run(
+        script(body, before=TELLS_ITS_PID), meanwhile=meanwhile, order="completion", run_invocation_timeout_s=1.0
+    )
+    assert outcome.rows == numbered((5, 15), (0, 5))
     assert (outcome.done().attempts, outcome.done().worker_deaths) == (4, 1)
 
 

@@ -108,8 +108,8 @@ def test_what_the_script_leaves_running_does_not_hold_the_worker(steps: Steps, l
 
 @pytest.mark.fault("B11")
 def test_a_slow_worker_that_moves_is_not_taken_for_a_stuck_one(steps: Steps) -> None:
-    outcome = steps.run(script("time.sleep(0.4)"), files=6, mini_batch_size=1, workers=1, progress_update_timeout_s=1.0)
-    assert outcome.rows == numbered((0, 6))
+    outcome = steps.run(script("time.sleep(0.6)"), files=7, mini_batch_size=1, workers=1, progress_update_timeout_s=4.0)
+    assert outcome.rows == numbered((0, 7))
 
 
 @pytest.mark.fault("C17")

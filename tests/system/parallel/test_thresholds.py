@@ -89,7 +89,7 @@ if "00000" in names:
 if "00005" in names:
     (FOLDER / "other").touch()
     wait_for(FOLDER / "failed")
-    time.sleep(0.3)
+    time.sleep(1)
 """
     outcome = steps.run(script(body, before="FOLDER = Path(__file__).parent\n"), run_max_try=1, isolate_failures=False)
     assert "error_threshold" in outcome.message(RunAbortedError)
@@ -149,9 +149,9 @@ if os.environ["BATCHFLOW_WORKER"] == "0":
 @pytest.mark.fault("B10")
 def test_nothing_completed_for_too_long_ends_the_step_and_says_what_everyone_does(steps: Steps) -> None:
     body = "if '00007' in names: time.sleep(1000)\nif '00012' in names: time.sleep(1000)"
-    outcome = steps.run(script(body), progress_update_timeout_s=1.0)
+    outcome = steps.run(script(body), progress_update_timeout_s=4.0)
     lines = outcome.message(RunAbortedError).splitlines()
-    assert lines[0] == "nothing was completed for progress_update_timeout=1 s"
+    assert lines[0] == "nothing was completed for progress_update_timeout=4 s"
     doing = sorted(line.partition(": ")[2] for line in lines[1:])
     assert [one.rpartition(" for ")[0] for one in doing] == [
         "running, mini_batch_index=1, attempt=1",
