@@ -38,8 +38,10 @@ SCRIPT = """\
 import os, sys, time
 
 def init():
-    with open(sys.argv[1], "w") as file:
-        file.write("note")
+    # Each worker writes it, and may be ended while it does: there is no moment in which it is empty again.
+    descriptor = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o666)
+    os.write(descriptor, b"note")
+    os.close(descriptor)
 
 def run(mini_batch, context):
     names = [os.path.basename(path) for path in mini_batch]
