@@ -182,20 +182,24 @@ def test_ten_times_ctrl_c_shows_no_traceback(tmp_path: Path) -> None:
 
 def test_a_terminal_sees_the_progress_move(tmp_path: Path) -> None:
     with terminal([*FAKE, "endless", "run"], tmp_path) as screen:
-        screen.read_until(r"5\d of 1,000 items \(5 %\)")
+        screen.read_until(r"[1-9]\d+ of 1,000 items \([1-9]")
         screen.read_until("/s · ETA ")
         screen.press_ctrl_c()
         assert screen.wait() == 130
+    shown = re.findall(r"(\d+) of 1,000 items \((\d+) %\)", screen.text)
+    assert len(set(shown)) > 1
+    assert all(int(percent) == int(done) // 10 for done, percent in shown)
     assert "\x1b[" in screen.text
     assert "━" in screen.text  # the bar
 
 
 def test_a_silent_step_shows_that_it_lives_within_a_second(tmp_path: Path) -> None:
     with terminal([*FAKE, "silent", "run"], tmp_path) as screen:
-        screen.read_until(r"0\.\d\d s")
-        screen.read_until(r"1\.\d s")
+        screen.read_until(r" (?:[2-9]\.\d|\d\d) s")
         screen.press_ctrl_c()
         assert screen.wait() == 130
+    # Several times a second, if the machine lets it: how late the first one is, is the machine's affair.
+    assert len(set(re.findall(r" (?:0\.\d\d|[1-9]\.\d) s", screen.text))) > 2
 
 
 def test_no_color_leaves_no_colour(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def project(tmp_path: Path) -> Path:
 
 @contextmanager
 def running(folder: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
-    """``batchflow run``, once it has committed something."""
+    """``batchflow run``, once it has committed something; after the block nothing of it lives."""
     process = subprocess.Popen([*before, *BATCHFLOW, "run"], cwd=folder, stderr=subprocess.PIPE, text=True)
     try:
         wait_until(lambda: committed(folder) > 0)
@@ -56,6 +56,7 @@ def running(folder: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
         if process.poll() is None:
             process.kill()
             process.communicate()
+            wait_until(lambda: not processes_of(folder))
 
 
 def committed(folder: Path) -> int:
