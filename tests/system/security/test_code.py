@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from system.runner.processes import wait_until
+from system.runner.processes import alive, descendants, wait_until
 from system.security.hook import SOURCE
 from system.security.runs import PARALLEL, WAITING, make
 
@@ -127,9 +127,11 @@ def test_looking_at_what_a_killed_run_left_writes_nothing(tmp_path: Path, lost: 
     process = subprocess.Popen([sys.executable, "-m", "batchflow", "run"], cwd=folder, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: (folder / "running").exists())
+        below = descendants(process.pid)
     finally:
         process.kill()
         process.wait()
+    wait_until(lambda: not any(alive(pid) for pid in below))
     logs = list(folder.rglob("*.db-*"))
     assert {path.name for path in logs} >= {"records.db-wal", "journal.db-wal"}
     for path in logs:
