@@ -336,7 +336,7 @@ class WorkerPool:
         if slot.stack_at is None and slot.log is not None:
             slot.stack_at = slot.log.size()
             self._signal(slot, STACK_SIGNAL)
-        elif slot.log is None or elapsed_s > limit_s + TICK_S / 2:
+        elif elapsed_s > limit_s + slot.time_for_stack_s:
             slot.timed_out = True
             self._signal(slot, signal.SIGKILL)
 

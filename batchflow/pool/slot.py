@@ -13,6 +13,8 @@ from batchflow.pool.watch import Watch
 
 TICK_S = 0.1
 """How often the driver looks at its workers when nothing wakes it."""
+STACK_S = 0.5
+"""How long a worker past its timeout may take until its stack begins to appear: the machine may be busy."""
 
 
 @dataclass(frozen=True)
@@ -59,3 +61,10 @@ class Slot:
     """Where in it the words of this process begin; those before it came from earlier ones."""
     backoff: Backoff = field(default_factory=Backoff)
     """Of starts that failed: the fork itself, or a worker that never got ready."""
+
+    @property
+    def time_for_stack_s(self) -> float:
+        """How long after its timeout the worker lives on, so that the stack it was asked for can be shown."""
+        if self.log is None or self.stack_at is None:
+            return 0.0
+        return TICK_S / 2 if self.log.size() > self.stack_at else STACK_S

@@ -279,6 +279,19 @@ def test_one_that_is_too_slow_shows_its_stack_and_is_killed(
         assert (event.timed_out, event.output_tail, event.stack) == (True, "what it printed", "its stack")
 
 
+def test_one_that_shows_no_stack_has_time_for_it_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, log: WorkerLog, tmp_path: Path
+) -> None:
+    with stage(monkeypatch, logs=[log, WorkerLog(tmp_path / "worker-1.log")]) as one:
+        one.loaded()
+        pidfd = one.fork()
+        at_work(one)
+        one.pass_time(2.4)
+        assert one.signals == [(pidfd, STACK_SIGNAL)]
+        one.pass_time(0.3)
+        assert (pidfd, signal.SIGKILL) in one.signals
+
+
 def test_without_a_log_there_is_no_stack_to_ask_for(one: Stage) -> None:
     one.loaded()
     pidfd = one.fork()
@@ -334,7 +347,7 @@ def test_one_that_hangs_in_init_is_told_once_even_if_it_takes_long_to_die(
         one.loaded()
         pidfd = one.fork()
         news = []
-        for _ in range(1030):  # a hundred times a second: it is asked, and has a moment to answer
+        for _ in range(1060):  # a hundred times a second: it is asked, and has a moment to answer
             one.clock.advance(0.01)
             news += one.pool.wait(0)
         assert news == [InitTimedOut(0)]
