@@ -32,6 +32,7 @@ examples:
   batchflow run flow.toml predict      one step and what it needs
   batchflow run --set limit=200 -c 4   another parameter, four cores
   batchflow run -n                     what would run, and why
+  batchflow run --profile-run          where the time goes, and the bottleneck
 
 FILE is the first argument that ends in .toml or is a folder with a workflow in
 it; a TARGET is a step or an output.""",

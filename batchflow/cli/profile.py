@@ -23,11 +23,18 @@ _WORKERS = {"run": "run()", "blocked": "blocked on the driver"}
 
 
 def profile_lines(record: RunRecord, width: int) -> list[str]:
-    """A table for each parallel step that was profiled, in lines of at most ``width`` where words allow it."""
-    profiles = [(step.step, step.profile) for step in record.steps.values() if step.profile is not None]
-    lines = [line for step, profile in profiles for line in step_lines(step, profile, width)]
+    """A table for each parallel step that was profiled, in lines of at most ``width`` where words allow it.
+
+    Then what else the run took, so that all of it is accounted for.
+    """
+    lines: list[str] = []
+    for step in record.steps.values():
+        if step.profile is not None:
+            lines += step_lines(step.step, step.profile, width)
+        elif step.elapsed_s > 0:
+            lines.append(f"step {safe_text(step.step)} took {short_duration(step.elapsed_s)}")
     rest_s = record.elapsed_s - sum(step.elapsed_s for step in record.steps.values())
-    return [*lines, f"outside of steps: {short_duration(rest_s)} (plan and records)"]
+    return [*(lines or ["no step has run"]), f"outside of steps: {short_duration(rest_s)} (plan and records)"]
 
 
 def step_lines(step: str, profile: StepProfile, width: int) -> list[str]:

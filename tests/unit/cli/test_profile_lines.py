@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_all_steps_of_a_run_and_what_is_left_of_its_time() -> None:
         "score": StepRecord("score", "failed", 12.3, {}, error="x", profile=PROFILE),
     }
     lines = profile_lines(RunRecord("r1", Path("w.toml"), 1, 13.55, steps), 10_000)
-    assert lines == [*WIDE.splitlines(), "outside of steps: 0.25 s (plan and records)"]
+    assert lines == ["step glue took 1.0 s", *WIDE.splitlines(), "outside of steps: 0.25 s (plan and records)"]
 
 
 @pytest.mark.parametrize(
@@ -93,3 +94,13 @@ def test_all_steps_of_a_run_and_what_is_left_of_its_time() -> None:
 )
 def test_short_durations(seconds: float, text: str) -> None:
     assert short_duration(seconds) == text
+
+
+def test_the_table_in_the_documentation_has_the_parts_that_are_shown() -> None:
+    page = (Path(__file__).parents[3] / "docs/performance.md").read_text("utf-8")
+    shown = page.partition("```text\nwhere the time")[2].partition("```")[0]
+    assert without_numbers("where the time" + shown) == without_numbers(WIDE)
+
+
+def without_numbers(text: str) -> list[str]:
+    return re.sub(r"[\d.,]+( ms| s| %)?", "#", text).split()
