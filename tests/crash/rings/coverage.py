@@ -20,7 +20,18 @@ from tests.crash.rings import programs
 from tests.crash.rings.programs import ROOT
 
 BUILD = ROOT / "build" / "coverage"
-FILES = ("ring.h", "channel.h", "append.h", "gather.h", "port.h", "crc32c.h", "ring.pxi", "port.pxi", "gather.pxi")
+FILES = (
+    "ring.h",
+    "channel.h",
+    "append.h",
+    "gather.h",
+    "port.h",
+    "laps.h",
+    "crc32c.h",
+    "ring.pxi",
+    "port.pxi",
+    "gather.pxi",
+)
 TESTS = ("tests/unit/core", "tests/system/core")
 PROGRAMS = {"fuzz": ["1", "0", "20000"], "memory": []}
 DIRECTIVES = "boundscheck=False,wraparound=False,cdivision=True,freethreading_compatible=True"
