@@ -55,17 +55,16 @@ def run_parallel_step(
     Raises ``DatasetError`` (nothing to do, or not listable), ``EntryScriptError``, ``RunAbortedError`` (a threshold),
     ``ResourceError`` and ``InterruptedRunError``.  Leaves no process, however it ends.
     """
-    run = _ParallelRun(job, on_event, stop, clock or SystemClock())
-    try:
-        return run.run()
-    except BaseException as error:
-        run.save()
-        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-            raise ResourceError(f"the machine, or a limit of this process, has no more: {error}") from error
-        raise
-    finally:
-        run.tell_profile()
-        run.close()
+    with contextlib.closing(_ParallelRun(job, on_event, stop, clock or SystemClock())) as run:
+        try:
+            return run.run()
+        except BaseException as error:
+            run.save()
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise ResourceError(f"the machine, or a limit of this process, has no more: {error}") from error
+            raise
+        finally:
+            run.tell_profile()
 
 
 class _ParallelRun:

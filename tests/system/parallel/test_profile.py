@@ -66,27 +66,26 @@ def test_run_and_encoding_are_told_apart(profiled: Steps) -> None:
     assert spent["run"] >= 15 * 0.12
     assert spent["encode"] >= 15 * 0.03
     assert spent["run"] > spent["encode"] > spent["decode"] + spent["publish"] + spent["blocked"]
-    assert profile.bottleneck.kind == "run"
 
 
-def test_a_long_init_is_the_bottleneck_of_a_short_step(profiled: Steps) -> None:
+def test_init_is_told_apart_from_the_rest_of_the_start(profiled: Steps) -> None:
     profile = told(profiled.run(script("", before="def init():\n    time.sleep(1.5)\n")))
-    assert profile.phases_s["start"] >= profile.init_s >= 1.5
-    assert profile.bottleneck.kind == "init"
+    assert profile.init_s >= 1.5
+    assert profile.phases_s["start"] >= 1.5
 
 
 def test_a_long_import_is_not_taken_for_init(profiled: Steps) -> None:
     profile = told(profiled.run(script("", before="time.sleep(1.5)\n")))
     assert profile.init_s < 1.5 <= profile.phases_s["start"]
-    assert profile.bottleneck.kind == "import"
 
 
 def test_a_worker_that_waits_for_the_last_one_is_seen(profiled: Steps) -> None:
-    body = "if '00000' in names:\n    time.sleep(1.5)"
+    """One begins to sleep when the other has nothing to do any more."""
+    other = repr(f"{profiled.folder}/other")
+    body = f"if '00000' in names:\n    wait_for({other})\n    time.sleep(2)\nelse:\n    Path({other}).touch()"
     profile = told(profiled.run(script(body), files=10))
     assert 1.0 < profile.straggling_s <= profile.workers_s["wait"]
-    assert profile.workers_s["run"] >= 1.5
-    assert profile.bottleneck.kind == "stragglers"
+    assert profile.workers_s["run"] >= 2
 
 
 def test_the_time_of_a_worker_that_was_killed_counts(profiled: Steps) -> None:

@@ -12,7 +12,7 @@ import pytest
 from batchflow import _core
 
 PAGE = 4096
-LAP_SINCE, SPENT, LAP = 1024, 1032, 1088
+WORKER_SLEEPING, LAP_SINCE, LAP = 644, 1024, 1088
 LAST = {"init": 0, "wait": 1, "decode": 2, "run": 3, "encode": 4, "publish": 5, "blocked": 6}
 
 
@@ -61,14 +61,16 @@ def test_a_lap_of_another_name_is_refused(ends: Ends) -> None:
 
 
 def test_a_worker_that_waits_for_room_is_blocked(ends: Ends) -> None:
-    channel, port, _ = ends
+    channel, port, memory = ends
     channel.run(0, 1, 0, 1)
     assert port.take() is not None
     port.begin_lap("publish")
     answering = threading.Thread(target=port.publish_result, args=(0, 1, 1, b"", bytes(3 * PAGE)), daemon=True)
     answering.start()
-    while (channel.laps or ("",))[0] != "blocked":
+    while not memory[WORKER_SLEEPING]:
         os.sched_yield()
+    assert channel.laps is not None
+    assert channel.laps[0] == "blocked"
     while not channel.drain():
         os.sched_yield()
     answering.join(60)

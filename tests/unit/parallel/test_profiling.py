@@ -106,6 +106,18 @@ def test_a_step_that_cannot_list_has_a_profile_without_workers(theatre: Theatre)
     assert profile.bottleneck.kind == "listing"
 
 
+def test_who_cannot_bear_to_hear_it_does_not_keep_the_pool_from_being_closed(theatre: Theatre) -> None:
+    class Deaf(list[Any]):
+        def append(self, event: Any) -> None:
+            if isinstance(event, StepProfiled):
+                raise RuntimeError("enough")
+
+    theatre.events = Deaf()
+    with pytest.raises(RuntimeError, match="enough"):
+        theatre.perform(all_work, profile=True)
+    assert theatre.pools[0].closed == 1
+
+
 def test_where_all_was_done_the_profile_is_short(theatre: Theatre) -> None:
     theatre.perform(all_work)
     theatre.perform(all_work, resumes=True, profile=True)
