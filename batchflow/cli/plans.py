@@ -194,6 +194,7 @@ def step_json(step: StepRecord) -> dict[str, Any]:
         "hint": step.hint,
         "committed": None if step.committed is None else committed_json(step.committed),
         "note": step.note,
+        "cpu_s": step.cpu_s,
         "profile": None if step.profile is None else step.profile.as_dict(),
     }
 

@@ -1,33 +1,40 @@
-"""What parallel steps say about their time, completed with what the run does for them before and after."""
+"""What steps say about their time, completed with what the run does for them before and after."""
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from batchflow.dataclass import replace
 from batchflow.model import Event, StepProfiled
+from batchflow.runner.values import StepRecord
 
 if TYPE_CHECKING:
     from batchflow.profiles import StepProfile
 
 
 class StepTimes:
-    """Of one step: ``hear`` its events, say when its work ``begins``, then ``tell`` how it was as a whole."""
+    """Of one step: ``hear`` its events, say when its work ``begins``, then have its record ``completed``."""
 
-    def __init__(self, emit: Callable[[Event], None], list_s: float) -> None:
+    def __init__(self, emit: Callable[[Event], None], list_s: float, *, is_profiling: bool) -> None:
         """``list_s``: what listing inputs has taken so far, for all steps together."""
         self._emit = emit
+        self._is_profiling = is_profiling
         self._started_s = time.monotonic()
+        self._children_s = _children_cpu_s()
         self._list_s = list_s
         self._before_s = 0.0
         self._profile: StepProfile | None = None
 
     def begins(self, list_s: float) -> None:
+        """What comes before the work is over; ``list_s`` as before."""
         self._before_s = time.monotonic() - self._started_s
         self._list_s = list_s - self._list_s
 
     def hear(self, event: Event) -> None:
+        """Pass on what the step says, but for its profile, which is not complete."""
         if isinstance(event, StepProfiled):
             from batchflow.profiles import StepProfile
 
@@ -35,12 +42,21 @@ class StepTimes:
         else:
             self._emit(event)
 
-    def tell(self, step: str, elapsed_s: float) -> StepProfile | None:
-        """The profile of a step that took so long, if it was asked for one and came so far."""
+    def completed(self, record: StepRecord) -> StepRecord:
+        """With what the step took, where somebody asks; a profile is told, too."""
+        if not self._is_profiling:
+            return record
+        record = replace(record, cpu_s=_children_cpu_s() - self._children_s)
         if self._profile is None:
-            return None
+            return record
         from batchflow.profiles import within
 
-        whole = within(self._profile, list_s=self._list_s, before_s=self._before_s, elapsed_s=elapsed_s)
-        self._emit(StepProfiled(step, whole.as_dict()))
-        return whole
+        whole = within(self._profile, list_s=self._list_s, before_s=self._before_s, elapsed_s=record.elapsed_s)
+        self._emit(StepProfiled(record.step, whole.as_dict()))
+        return replace(record, profile=whole)
+
+
+def _children_cpu_s() -> float:
+    """Of all children of this process, and theirs, that have been waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

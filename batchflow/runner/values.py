@@ -168,6 +168,8 @@ class StepRecord:
     """The setting that would tolerate the items that failed; empty where none does; None if they are not the cause."""
     profile: StepProfile | None = None
     """Where the time of a parallel step went, if the run was asked for it."""
+    cpu_s: float | None = None
+    """CPU time of its processes, if the run was asked for it; those of other threads, too, that ended meanwhile."""
 
 
 @dataclass(frozen=True)

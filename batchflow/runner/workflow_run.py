@@ -196,7 +196,7 @@ class WorkflowRun:
         reason = "; ".join(one.describe() for one in plan.reasons)
         self._emit(StepStarted(step.name, step.kind, reason))
         self._signature: dict[str, Any] | None = None
-        self._times = StepTimes(self._emit, self._observer.list_s)
+        self._times = StepTimes(self._emit, self._observer.list_s, is_profiling=self._options.profile)
         self._records.put_attempt(Attempt(self._run_id, step.name, "running", 0.0))
         try:
             receipt = self._make(step, plan, started)
@@ -207,8 +207,8 @@ class WorkflowRun:
             self._fail(step, started, _without_secrets(_as_ours(error, step)))
         else:
             elapsed_s = time.monotonic() - started
-            profile = self._times.tell(step.name, elapsed_s)
-            self._results[step.name] = replace(self._record(step, "done", elapsed_s, receipt=receipt), profile=profile)
+            record = self._record(step, "done", elapsed_s, receipt=receipt)
+            self._results[step.name] = self._times.completed(record)
             self._emit(StepFinished(step.name, elapsed_s, tuple(one.path for one in step.outputs.values()), receipt))
 
     def _make(self, step: Step, plan: StepPlan, started: float) -> Receipt | None:
@@ -311,14 +311,14 @@ class WorkflowRun:
         elapsed_s = time.monotonic() - started
         kind = type(error).__name__
         status: Literal["failed", "interrupted"] = "interrupted" if isinstance(error, InterruptedRunError) else "failed"
-        self._results[step.name] = replace(
+        record = replace(
             self._record(step, status, elapsed_s),
             error=error.message,
             hint=error.hint,
             committed=Pasts(self._workflow, self._memory.successes).committed(step),
             tolerated_with=error.tolerated_with if isinstance(error, RunAbortedError) else None,
-            profile=self._times.tell(step.name, elapsed_s),
         )
+        self._results[step.name] = self._times.completed(record)
         if self.first_error is None:
             self.first_error = error
         self._records.put_attempt(

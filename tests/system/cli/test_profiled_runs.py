@@ -20,7 +20,7 @@ def run(mini_batch):
     return [os.path.basename(path) for path in mini_batch]
 """
 TABLE = re.compile(
-    r"^where the time of step score went \(2 workers, 20 mini-batches, [\d.]+ s\)\n"
+    r"^where the time of step score went \(2 workers, 20 mini-batches, [\d.]+ s, workers [\d.]+ s of CPU\)\n"
     r"  driver      prepare [\d.]+ m?s · list [\d.]+ m?s · .*start [\d.]+ s \(init\(\) [\d.]+ m?s\) · dispatch .*\n"
     r"  dispatch    feed .* · waiting for workers [\d.]+ s · .*\n"
     r"  workers     wait \d+ % · decode \d+ % · run\(\) (\d+) % · encode .* \(of 2 × [\d.]+ s\)\n"

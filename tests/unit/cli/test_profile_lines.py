@@ -22,7 +22,7 @@ PROFILE = StepProfile(
     mini_batch_size=100,
 )
 WIDE = """\
-where the time of step score went (2 workers, 1,000 mini-batches, 12 s)
+where the time of step score went (2 workers, 1,000 mini-batches, 12 s, workers 15 s of CPU)
   driver      prepare 0.0 ms · list 0.10 s · partition 0.0 ms · start 4.1 s (init() 1.2 s) · dispatch 7.9 s · \
 shutdown 0.0 ms · finish 0.20 s
   dispatch    feed 50 ms · drain 0.10 s · commit 0.15 s · waiting for workers 7.6 s · other 0.0 ms
@@ -32,7 +32,8 @@ shutdown 0.0 ms · finish 0.20 s
 """
 NARROW = """\
 where the time of step score went (2
-    workers, 1,000 mini-batches, 12 s)
+    workers, 1,000 mini-batches, 12 s,
+    workers 15 s of CPU)
   driver      prepare 0.0 ms ·
               list 0.10 s ·
               partition 0.0 ms ·
@@ -44,39 +45,43 @@ where the time of step score went (2
 
 
 def test_a_table_on_a_wide_terminal() -> None:
-    assert "\n".join(step_lines("score", PROFILE, 10_000)) + "\n" == WIDE
+    assert "\n".join(step_lines("score", PROFILE, 15.2, 10_000)) + "\n" == WIDE
 
 
 def test_on_a_narrow_one_no_number_is_parted_from_its_name() -> None:
-    assert "\n".join(step_lines("score", PROFILE, 42)).startswith(NARROW)
-    assert max(len(line) for line in step_lines("score", PROFILE, 42)) <= 42
+    assert "\n".join(step_lines("score", PROFILE, 15.2, 42)).startswith(NARROW)
+    assert max(len(line) for line in step_lines("score", PROFILE, 15.2, 42)) <= 42
 
 
 @pytest.mark.parametrize("width", [0, 1, 38, 60, 80, 200])
 def test_at_any_width_the_same_words_come_in_the_same_order(width: int) -> None:
-    lines = step_lines("score", PROFILE, width)
+    lines = step_lines("score", PROFILE, 15.2, width)
     assert " ".join(lines).split() == WIDE.split()
     assert all(len(line) <= max(width, 42) for line in lines)
 
 
 def test_a_step_that_dispatched_nothing_has_less_to_say() -> None:
     early = PROFILE._replace(phases_s=PROFILE.phases_s | {"dispatch": 0.0}, init_s=0.0)
-    lines = step_lines("score", early, 10_000)
+    lines = step_lines("score", early, 0.0, 10_000)
     assert [line.split()[0] for line in lines] == ["where", "driver", "bottleneck"]
     assert "init()" not in lines[1]
 
 
 def test_a_name_cannot_forge_a_line() -> None:
-    assert step_lines("a\n\x1b[2Jb", PROFILE, 10_000)[0].startswith("where the time of step a\\n\\x1b[2Jb went (")
+    assert step_lines("a\n\x1b[2Jb", PROFILE, 0.0, 10_000)[0].startswith("where the time of step a\\n\\x1b[2Jb went (")
 
 
 def test_all_steps_of_a_run_and_what_is_left_of_its_time() -> None:
     steps = {
-        "glue": StepRecord("glue", "done", 1.0, {}),
-        "score": StepRecord("score", "failed", 12.3, {}, error="x", profile=PROFILE),
+        "glue": StepRecord("glue", "done", 1.0, {}, cpu_s=0.02),
+        "score": StepRecord("score", "failed", 12.3, {}, error="x", profile=PROFILE, cpu_s=15.2),
     }
     lines = profile_lines(RunRecord("r1", Path("w.toml"), 1, 13.55, steps), 10_000)
-    assert lines == ["step glue took 1.0 s", *WIDE.splitlines(), "outside of steps: 0.25 s (plan and records)"]
+    assert lines == [
+        "step glue took 1.0 s, 20 ms of CPU",
+        *WIDE.splitlines(),
+        "outside of steps: 0.25 s (plan and records)",
+    ]
 
 
 @pytest.mark.parametrize(
