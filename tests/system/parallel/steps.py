@@ -142,6 +142,11 @@ def parent_of(pid: int) -> int:
     return 0
 
 
+def peak_kib() -> int:
+    """The most memory this process has held since its exec: ``ru_maxrss`` would count what its parent held, too."""
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+
+
 def open_descriptors() -> int:
     gc.collect()
     return len(os.listdir("/proc/self/fd"))

@@ -262,9 +262,9 @@ def test_workers_wake_the_driver_and_not_the_clock(steps: Steps, monkeypatch: py
 
 
 MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
-from system.parallel.steps import Steps
+from system.parallel.steps import Steps, peak_kib
 from batchflow.control import StopRequest
 from batchflow.parallel import runner
 from batchflow.parallel.runner import run_parallel_step
@@ -272,7 +272,7 @@ steps = Steps(Path(sys.argv[1]))
 steps.make_items(MANY)
 job = steps.job("def run(mini_batch):\\n    return mini_batch\\n", mini_batch_size=size)
 run_parallel_step(job, on_event=lambda event: None, stop=StopRequest())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak_kib())
 """
 
 
