@@ -24,6 +24,8 @@ OVERHEAD_AIM = 0.05
 """The part of ``run()`` that everything around it should take at most."""
 STRAGGLING = 0.15
 """The part of the workers' time from which on waiting for the last of them is worth a hint."""
+WAITING = 0.5
+"""A step whose workers used less of a processor than this part of their time in ``run()`` waits there."""
 PER_WORKER = 8
 """Mini-batches that each worker should have at least, so that none waits long at the end."""
 
@@ -46,6 +48,8 @@ class StepProfile(NamedTuple):
     mini_batch_size: int
     in_order: bool = True
     """Rows are written in the order of the input."""
+    cpu_s: float | None = None
+    """CPU time of the workers and what they come from; None until all of them have ended."""
 
     @property
     def elapsed_s(self) -> float:
@@ -80,13 +84,15 @@ class WorkerTime(NamedTuple):
     waiting_s: float
 
 
-def within(profile: StepProfile, *, list_s: float, before_s: float, elapsed_s: float) -> StepProfile:
+def within(
+    profile: StepProfile, *, list_s: float, before_s: float, elapsed_s: float, cpu_s: float | None = None
+) -> StepProfile:
     """Of the whole step: ``before_s`` of ``elapsed_s`` were before the profile began, ``list_s`` of these listing."""
     phases_s = dict(profile.phases_s)
     phases_s["list"] += list_s
     phases_s["prepare"] += max(0.0, before_s - list_s)
     phases_s["finish"] += max(0.0, elapsed_s - before_s - profile.elapsed_s)
-    return profile._replace(phases_s=phases_s)
+    return profile._replace(phases_s=phases_s, cpu_s=cpu_s)
 
 
 # Sums
@@ -275,6 +281,8 @@ _WORDS: Mapping[str, tuple[str, str]] = {
 
 def _own_hint(profile: StepProfile, kind: str) -> str:
     if kind == "run":
+        if profile.cpu_s is not None and profile.cpu_s < WAITING * profile.workers_s["run"]:
+            return "it waits more than it computes: for others' programs, or for files, and then more workers may help"
         in_use = f"{min(profile.workers, profile.cores)} of {profile.cores} in use"
         return f"more workers help only where cores are free ({in_use})"
     if kind == "small" or (kind == "driver" and _can_grow(profile)):

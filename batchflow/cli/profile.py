@@ -30,7 +30,7 @@ def profile_lines(record: RunRecord, width: int) -> list[str]:
     lines: list[str] = []
     for step in record.steps.values():
         if step.profile is not None:
-            lines += step_lines(step.step, step.profile, step.cpu_s or 0.0, width)
+            lines += step_lines(step.step, step.profile, width)
         elif step.cpu_s is not None:
             took = f"{short_duration(step.elapsed_s)}, {short_duration(step.cpu_s)} of CPU"
             lines.append(f"step {safe_text(step.step)} took {took}")
@@ -38,11 +38,11 @@ def profile_lines(record: RunRecord, width: int) -> list[str]:
     return [*(lines or ["no step has run"]), f"outside of steps: {short_duration(rest_s)} (plan and records)"]
 
 
-def step_lines(step: str, profile: StepProfile, cpu_s: float, width: int) -> list[str]:
-    """What driver and workers spent their time on, and the bottleneck; ``cpu_s`` is that of the workers."""
+def step_lines(step: str, profile: StepProfile, width: int) -> list[str]:
+    """What driver and workers spent their time on, and the bottleneck."""
     size = f"{count(profile.workers, 'worker')}, {count(profile.mini_batches, 'mini-batch', 'mini-batches')}"
     verdict = profile.bottleneck
-    took = f"{duration(profile.elapsed_s)}, workers {duration(cpu_s)} of CPU"
+    took = f"{duration(profile.elapsed_s)}, workers {duration(profile.cpu_s or 0.0)} of CPU"
     title = f"where the time of step {safe_text(step)} went ({size}, {took})"
     lines = [*_wrapped(title, width, "", "    "), *_row("driver", _phases(profile), width)]
     if profile.phases_s["dispatch"] > 0:

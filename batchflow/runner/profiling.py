@@ -46,12 +46,14 @@ class StepTimes:
         """With what the step took, where somebody asks; a profile is told, too."""
         if not self._is_profiling:
             return record
-        record = replace(record, cpu_s=_children_cpu_s() - self._children_s)
+        cpu_s = _children_cpu_s() - self._children_s
+        record = replace(record, cpu_s=cpu_s)
         if self._profile is None:
             return record
         from batchflow.profiles import within
 
-        whole = within(self._profile, list_s=self._list_s, before_s=self._before_s, elapsed_s=record.elapsed_s)
+        before_s, list_s = self._before_s, self._list_s
+        whole = within(self._profile, list_s=list_s, before_s=before_s, elapsed_s=record.elapsed_s, cpu_s=cpu_s)
         self._emit(StepProfiled(record.step, whole.as_dict()))
         return replace(record, profile=whole)
 

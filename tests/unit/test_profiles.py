@@ -69,6 +69,11 @@ def test_run_itself() -> None:
     assert verdict(cores=8)[2] == "more workers help only where cores are free (2 of 8 in use)"
 
 
+def test_run_that_waits_more_than_it_computes() -> None:
+    assert verdict(cpu_s=10.5)[2] == "more workers help only where cores are free (2 of 2 in use)"
+    assert verdict(cpu_s=9.5)[2].startswith("it waits more than it computes")
+
+
 def test_listing() -> None:
     kind, what, _ = verdict({"list": 30})
     assert (kind, what) == ("listing", "listing the input: 75 % of the step's time")
@@ -204,6 +209,7 @@ PROFILES = st.builds(
     items=st.integers(0, 10**11),
     mini_batch_size=st.integers(1, 10**9),
     in_order=st.booleans(),
+    cpu_s=st.none() | SECONDS,
 )
 
 
@@ -241,7 +247,8 @@ def test_the_largest_remainders_are_rounded_up() -> None:
 def test_the_whole_step_adds_up_to_its_time(one: StepProfile, list_s: float, more_s: float, after_s: float) -> None:
     before_s = list_s + more_s
     elapsed_s = before_s + one.elapsed_s + after_s
-    whole = within(one, list_s=list_s, before_s=before_s, elapsed_s=elapsed_s)
+    whole = within(one, list_s=list_s, before_s=before_s, elapsed_s=elapsed_s, cpu_s=3.0)
+    assert whole.cpu_s == 3.0
     assert whole.elapsed_s == pytest.approx(elapsed_s)
     assert whole.phases_s["list"] == pytest.approx(one.phases_s["list"] + list_s)
     assert whole.phases_s["dispatch"] == one.phases_s["dispatch"]

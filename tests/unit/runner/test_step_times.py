@@ -42,7 +42,7 @@ def test_what_the_run_did_before_and_after_belongs_to_the_step(monkeypatch: pyte
     assert profile is not None
     assert profile.phases_s == dict.fromkeys(PHASES, 1.0) | {"list": 3.0, "prepare": 4.0, "finish": 3.0}
     assert profile.elapsed_s == record.elapsed_s == 14.0
-    assert record.cpu_s == 3.0
+    assert record.cpu_s == profile.cpu_s == 3.0
     assert stage.events == [Notice("hello"), StepProfiled("score", profile.as_dict())]
 
 
