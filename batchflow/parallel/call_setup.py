@@ -10,9 +10,9 @@ from typing import Any
 
 from batchflow.cpus import available_cpus
 from batchflow.errors import UsageError
-from batchflow.worker.capture import THREAD_VARIABLES
 from batchflow.worker.spec import WorkerSpec
 from batchflow.worker.travel import dumps_by_value, reference_of, unimportable_modules
+from batchflow.worker.variables import THREAD_VARIABLES
 
 
 def call_spec(

@@ -9,8 +9,8 @@ from pathlib import Path
 from batchflow.parallel.values import ParallelJob
 from batchflow.plan import Policy
 from batchflow.pool.slot import PoolLimits
-from batchflow.worker.capture import THREAD_VARIABLES
 from batchflow.worker.spec import WorkerSpec
+from batchflow.worker.variables import THREAD_VARIABLES
 
 
 def worker_spec(job: ParallelJob, number_size: int | None = None) -> WorkerSpec:

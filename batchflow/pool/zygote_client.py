@@ -23,9 +23,9 @@ import batchflow
 from batchflow.dataclass import dataclass
 from batchflow.errors import ResourceError
 from batchflow.pool.session import kill_session
-from batchflow.worker.capture import zygote_environment
 from batchflow.worker.lifeline import wake_at_end
 from batchflow.worker.spec import WorkerSpec
+from batchflow.worker.variables import zygote_environment
 from batchflow.worker.wire import receive
 
 

@@ -1,4 +1,4 @@
 """What runs in child processes: the zygote, its workers, and the entry-script contract.
 
-The driver imports from here only what it tells them (``spec``, ``capture.zygote_environment``).
+The driver imports from here only what it tells them (``spec``, ``variables``).
 """

@@ -1,4 +1,4 @@
-"""What a child process sets up for the user's code: where its output goes, logging, crash traces, thread counts.
+"""What a child process sets up for the user's code: where its output goes, logging, crash traces, threads.
 
 Acts on the whole process, so only zygote and workers call it, never the driver.
 """
@@ -11,35 +11,15 @@ import errno
 import faulthandler
 import fcntl
 import io
-import logging
 import os
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
+    import logging
+
     from _typeshed import ReadableBuffer
 
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-    "RAYON_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-)
-"""The libraries' variables that say how many threads a pool of theirs has."""
-
-_SINGLE_THREADED = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "JE_ARROW_MALLOC_CONF": "background_thread:false",
-}
-_DEFAULTS = {"TOKENIZERS_PARALLELISM": "false", "TF_CPP_MIN_LOG_LEVEL": "2"}
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _LINE_BUFFERED = 1
@@ -102,6 +82,8 @@ def configure_logging(level: str) -> None:
 
     The handler that ``logging.info()`` installs on its own when there is none does not count as configured.
     """
+    import logging  # not for calls of functions
+
     root = logging.getLogger()
     if not root.handlers:
         handler = logging.StreamHandler(sys.stderr)
@@ -113,26 +95,10 @@ def configure_logging(level: str) -> None:
 
 
 def _is_default(handler: logging.Handler) -> bool:
+    import logging
+
     formatter = handler.formatter
     return type(handler) is logging.StreamHandler and formatter is not None and formatter._fmt == logging.BASIC_FORMAT
-
-
-def zygote_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables to set before anything is imported, so that imports leave the process with one thread.
-
-    ``environ`` is what the user set, the step's ``environment_variables`` included.  Numbers of threads overrule it;
-    ``thread_caps`` gives a worker the user's values back.
-    """
-    return _SINGLE_THREADED | {name: value for name, value in _DEFAULTS.items() if name not in environ}
-
-
-def thread_caps(cores: int, workers: int, environ: Mapping[str, str]) -> dict[str, str]:
-    """Every variable of ``THREAD_VARIABLES`` for a worker: the user's value in ``environ``, else cores ÷ workers.
-
-    ``environ`` is the user's, before ``zygote_environment`` was applied.  At least 1.
-    """
-    cap = str(max(1, cores // max(1, workers)))
-    return {name: environ.get(name, cap) for name in THREAD_VARIABLES}
 
 
 def raise_thread_caps(thread_count: int) -> None:

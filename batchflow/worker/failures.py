@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -199,6 +198,8 @@ def _is_hidden(filename: str) -> bool:
 
 
 def _frame_text(entry: TracebackType, again: int) -> str:
+    import traceback  # not before the first failure
+
     text = bounded("".join(traceback.format_list(traceback.extract_tb(entry, limit=1))), _LINE_SIZE_MAX)
     return text + (f"  [Previous line repeated {again} more time{'s' if again > 1 else ''}]\n" if again else "")
 
@@ -212,6 +213,8 @@ def _before(error: BaseException) -> tuple[BaseException | None, str]:
 def _last_line(error: BaseException) -> str:
     """``ValueError: message``; of a syntax error the place too."""
     if isinstance(error, SyntaxError):
+        import traceback
+
         return bounded("".join(traceback.format_exception_only(type(error), error)), _LINE_SIZE_MAX)
     try:
         # What a bare "SystemExit: 3" means is said in the message.

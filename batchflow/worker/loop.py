@@ -11,19 +11,20 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NoReturn, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar
 
 from batchflow import _core
 from batchflow.errors import ContractError
 from batchflow.mini_batches import mini_batch_number
-from batchflow.worker import capture
+from batchflow.worker import capture, variables
 from batchflow.worker.calls import serve_calls
-from batchflow.worker.context import MiniBatchContext, StepContext
 from batchflow.worker.failures import describe_failure
 from batchflow.worker.home import Home
-from batchflow.worker.results import make_encoder
 from batchflow.worker.spec import STACK_SIGNAL, WorkerSpec
 from batchflow.worker.user_code import UserCode, load_user_code
+
+if TYPE_CHECKING:
+    from batchflow.worker.context import MiniBatchContext
 
 Parameters = ParamSpec("Parameters")
 Value = TypeVar("Value")
@@ -70,7 +71,7 @@ def _prepare(spec: WorkerSpec, worker: int) -> None:
     with contextlib.suppress(OSError, ValueError):  # not allowed everywhere; only a preference
         _die_first()
     faulthandler.register(STACK_SIGNAL, all_threads=True, chain=False)
-    caps = capture.thread_caps(spec.cores, spec.worker_count, spec.thread_environment)
+    caps = variables.thread_caps(spec.cores, spec.worker_count, spec.thread_environment)
     os.environ.update(caps)
     os.environ["BATCHFLOW_WORKER"] = str(worker)
     os.environ.update(gpu_environment(worker, spec.gpus_per_worker, os.environ.get("CUDA_VISIBLE_DEVICES")))
@@ -119,6 +120,8 @@ def _leave(status: int) -> NoReturn:
 def _serve_mini_batches(
     spec: WorkerSpec, code: UserCode, listing: _core.Listing | None, port: _core.Port, worker: int, home: Home
 ) -> None:
+    from batchflow.worker.results import make_encoder
+
     script = code.script
     if script is None or listing is None:
         raise RuntimeError("a worker was started without an entry script or a listing")
@@ -174,6 +177,8 @@ def _in(port: _core.Port, lap: Lap, function: Callable[Parameters, Value]) -> Ca
 
 
 def _context_maker(spec: WorkerSpec, item_count: int, worker: int) -> Callable[[int, int, int], MiniBatchContext]:
+    from batchflow.worker.context import MiniBatchContext, StepContext
+
     step = StepContext(
         step=spec.step,
         run_id=spec.run_id,

@@ -10,11 +10,14 @@ import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from batchflow.worker.entry_script import EntryScript, load_entry_script
+from batchflow.worker import later
 from batchflow.worker.spec import WorkerSpec
 from batchflow.worker.travel import innermost
+
+if TYPE_CHECKING:
+    from batchflow.worker.entry_script import EntryScript
 
 
 class UserCode:
@@ -65,19 +68,26 @@ def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _import_ahead(spec: WorkerSpec) -> None:
-    """Import what the workers use later: once the user's folders are on the path, a file there could take its place."""
-    import tokenize  # noqa: F401 - by linecache, for a traceback
+    """Import what the workers use later: once the user's folders are on the path, a file there could take its place.
+
+    Calls of functions come soon, and most of them need little: the rest is promised to them.
+    """
 
     if spec.cores // spec.worker_count > 1:
         import threadpoolctl  # type: ignore[import-untyped]  # noqa: F401
-    if spec.kind == "function":
-        import cloudpickle  # noqa: F401
+    if spec.kind == "script":
+        import batchflow.worker.context
+        import batchflow.worker.results  # noqa: F401
+    else:
+        later.promise("cloudpickle", "linecache", "tokenize", "traceback")
 
 
 def load_user_code(spec: WorkerSpec, pickled: bytes) -> UserCode:
     """Execute the entry script, or import or unpickle the functions; raises whatever that raises."""
     _import_ahead(spec)
     if spec.kind == "script":
+        from batchflow.worker.entry_script import load_entry_script
+
         source = None if spec.source is None else spec.source.encode("latin-1")
         script = load_entry_script(Path(spec.script), Path(spec.source_directory), spec.arguments, source)
         return UserCode(script=script)

@@ -75,7 +75,8 @@ class Zygote:
         # A fork of several threads could deadlock: the driver begins again with a zygote that imports late.
         self._may_fork = thread_count == 1 or self._spec.import_late
         self._send({"event": "loaded", "threads": thread_count, "culprit": watch.culprit})
-        gc.collect()
+        if not self._spec.calls_pickled:  # otherwise nothing of the user's has run, and there is no garbage
+            gc.collect()
         gc.freeze()
 
     def serve(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 PROLOGUE = """
 import os, sys, logging, ctypes, signal, subprocess
-from batchflow.worker import capture
+from batchflow.worker import capture, variables
 libc = ctypes.CDLL(None)
 """
 
@@ -118,6 +118,6 @@ def test_thread_pools_that_are_loaded_are_raised(child):
         capture.raise_thread_caps(3)
         print(before, [pool["num_threads"] for pool in threadpoolctl.threadpool_info()])
         """,
-        before="os.environ.update(capture.zygote_environment(os.environ))\n",
+        before="os.environ.update(variables.zygote_environment(os.environ))\n",
     )
     assert (content, code) == (b"[1] [3]\n", 0)

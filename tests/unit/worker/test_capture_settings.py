@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from batchflow.worker.capture import configure_logging, thread_caps, zygote_environment
+from batchflow.worker.capture import configure_logging
+from batchflow.worker.variables import thread_caps, zygote_environment
 
 
 @pytest.mark.parametrize(
