@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -35,6 +34,8 @@ def remove(path: Path) -> None:
     """Remove a file, a link or a folder with all that is in it, if it is there; no link is followed."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(path.lstat().st_mode):
+            import shutil  # not for every start
+
             shutil.rmtree(path)
         else:
             path.unlink()

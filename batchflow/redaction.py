@@ -33,7 +33,19 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+class _Pattern:
+    """Compiled when it is first needed: most command lines meet nothing that could be a secret."""
+
+    def __init__(self, text: Callable[[], str], flags: int = 0) -> None:
+        self._text = text
+        self._flags = flags
+
+    @functools.cached_property
+    def compiled(self) -> re.Pattern[str]:
+        return re.compile(self._text(), self._flags)
+
+
+_WORD = _Pattern(lambda: r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SECRET_ENDS = (
     *("password", "passwords", "passwd", "passphrase", "secret", "secrets", "token", "jwt", "cookie", "credential"),
     *("credentials", "apikey", "accesskey", "accountkey", "secretkey", "privatekey", "connectionstring"),
@@ -60,7 +72,7 @@ _SIGNATURES = frozenset({"sig", "signature"})
 @functools.lru_cache(maxsize=4096)
 def names_secret(name: str) -> bool:
     """Whether what is called so is a secret: ``api_key``, ``DB_PASSWORD``, ``AccountKey``; not ``key_columns``."""
-    words = [word.lower() for word in _WORD.findall(name[-_NAME_SIZE_MAX:])]
+    words = [word.lower() for word in _WORD.compiled.findall(name[-_NAME_SIZE_MAX:])]
     if not words:
         return False
     before, last = words[-2] if len(words) > 1 else "", words[-1]
@@ -85,36 +97,43 @@ def _in_any_case(pattern: str) -> str:
     return re.sub(r"[a-z]", lambda letter: f"[{letter[0]}{letter[0].upper()}]", pattern)
 
 
-_LAST_WORD = _in_any_case(
+_LAST_WORD = (
     "(?:p(?:ass(?:words?|wd|phrase)?|wd)|s(?:ecrets?|as(?:_uri|_url)?|ig(?:nature)?)|string"
     "|token|jwt|c(?:ookie|redentials?)|key)"
 )
-_NAMED = re.compile(
-    rf"""{_LAST_WORD}[0-9]{{0,3}}
+_NAMED = _Pattern(
+    lambda: (
+        rf"""{_in_any_case(_LAST_WORD)}[0-9]{{0,3}}
     (?P<between> \\?["']?[ ]{{0,3}}(?P<sign>[=:])[ ]{{0,3}}(?:{{[ ]?default[ ]?=[ ]?)? | \\?["'],[ ]? | [ ]{{1,3}} )
-    (?P<value> \\["'][^"'\\\n]* | "(?:[^"\\\n]|\\.)* | '(?:[^'\\\n]|\\.)* | [^\s"'&;,<>|)\]}}]+ )""",
+    (?P<value> \\["'][^"'\\\n]* | "(?:[^"\\\n]|\\.)* | '(?:[^'\\\n]|\\.)* | [^\s"'&;,<>|)\]}}]+ )"""
+    ),
     re.VERBOSE,
 )
 """The last word of a name, what is between it and the value, and the value; ``_named`` decides."""
-_URL = re.compile(r"""(?P<name>://)(?P<value>[^\s/"'@:]*:[^\s/"']+)(?=@)""")
-_HEADER = re.compile(
-    rf"""(?P<name>{_in_any_case("authorization")}\\?["']?[ ]{{0,3}}[=:][ ]{{0,3}}\\?["']?(?:[A-Za-z0-9-]{{1,30}}[ ]+)?)
-    (?P<value>[^\s"',]+)""",
+_URL = _Pattern(lambda: r"""(?P<name>://)(?P<value>[^\s/"'@:]*:[^\s/"']+)(?=@)""")
+_HEADER = _Pattern(
+    lambda: (
+        rf"""(?P<name>
+    {_in_any_case("authorization")}\\?["']?[ ]{{0,3}}[=:][ ]{{0,3}}\\?["']?(?:[A-Za-z0-9-]{{1,30}}[ ]+)?)
+    (?P<value>[^\s"',]+)"""
+    ),
     re.VERBOSE,
 )
-_BEARER = re.compile(rf"(?P<name>\b{_in_any_case('bearer')} +)(?P<value>[\w.~+/=-]{{8,}})")
-_SHAPES = re.compile(
-    r"""(?P<name>(?<![\w-]))(?P<value>
+_BEARER = _Pattern(lambda: rf"(?P<name>\b{_in_any_case('bearer')} +)(?P<value>[\w.~+/=-]{{8,}})")
+_SHAPES = _Pattern(
+    lambda: (
+        r"""(?P<name>(?<![\w-]))(?P<value>
     (?: gh[pousr]_ | github_pat_ | glpat- | hf_ | sk- | xox[abeoprs]- | npm_ | dckr_pat_ | pypi- | AIza | ya29\. )
     [\w-]{16,}
-    | eyJ[\w-]{10,}\.[\w-]{5,}\.[\w-]* )""",
+    | eyJ[\w-]{10,}\.[\w-]{5,}\.[\w-]* )"""
+    ),
     re.VERBOSE,
 )
-_PRIVATE_KEY = re.compile(r"(?P<name>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)(?P<value>(?:[^-]|-(?!----))+)")
-_VARIABLE = re.compile(r"\$[A-Z_][A-Z0-9_]*|\$\$?\{[^}]*\}?|%\(?\w*\)?s?|\*+[0-9a-f]*")
+_PRIVATE_KEY = _Pattern(lambda: r"(?P<name>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)(?P<value>(?:[^-]|-(?!----))+)")
+_VARIABLE = _Pattern(lambda: r"\$[A-Z_][A-Z0-9_]*|\$\$?\{[^}]*\}?|%\(?\w*\)?s?|\*+[0-9a-f]*")
 """What stands for a value and is none: a shell's variable, a reference; or was redacted before."""
-_OPTION = re.compile(r"--?[A-Za-z][\w.-]*")
-_RANDOM = re.compile(r"(?=\S{0,64}[0-9])(?=\S{0,64}[A-Za-z])[\w.~+/=@!#$%^*-]{8,}")
+_OPTION = _Pattern(lambda: r"--?[A-Za-z][\w.-]*")
+_RANDOM = _Pattern(lambda: r"(?=\S{0,64}[0-9])(?=\S{0,64}[A-Za-z])[\w.~+/=@!#$%^*-]{8,}")
 """Looks like a secret even after a mere colon."""
 
 _Mark = Callable[[str], str]
@@ -215,7 +234,7 @@ def redacted(value: Any) -> Any:  # noqa: ANN401
 
 def asks_for_secret(word: object) -> bool:
     """Whether a word of a command is an option whose value, a secret, is the next word: ``--api-key``."""
-    return isinstance(word, str) and _OPTION.fullmatch(word) is not None and names_secret(word)
+    return isinstance(word, str) and _OPTION.compiled.fullmatch(word) is not None and names_secret(word)
 
 
 def masked(name: str, value: Any) -> Any:  # noqa: ANN401
@@ -250,20 +269,20 @@ def _replace(text: str, secrets: tuple[str, ...], mark: _Mark) -> str:
     small = text.lower()
     for pattern, hints in _PATTERNS:
         if any(hint in small for hint in hints):
-            text = pattern.sub(functools.partial(_plain, mark=mark), text)
+            text = pattern.compiled.sub(functools.partial(_plain, mark=mark), text)
     if any(hint in small for hint in _NAMED_HINTS):
-        text = _NAMED.sub(functools.partial(_named, mark=mark), text)
+        text = _NAMED.compiled.sub(functools.partial(_named, mark=mark), text)
     return text
 
 
 def _plain(match: re.Match[str], *, mark: _Mark) -> str:
     value = match["value"]
-    if match.re is _URL:
+    if match.re is _URL.compiled:
         # A user's name before stars goes with them: "me:***" is what a hidden password has left.
         password = value.partition(":")[2]
-        is_none = _VARIABLE.fullmatch(password) is not None and not password.startswith("*")
+        is_none = _VARIABLE.compiled.fullmatch(password) is not None and not password.startswith("*")
     else:
-        is_none = _VARIABLE.fullmatch(value) is not None
+        is_none = _VARIABLE.compiled.fullmatch(value) is not None
     return match["name"] + (value if is_none else mark(value))
 
 
@@ -284,7 +303,7 @@ def _named(match: re.Match[str], *, mark: _Mark) -> str:
 
 def _is_secret(name: str, before: str, between: str, sign: str | None, value: str, opening: str) -> bool:
     inner = value[len(opening) :]
-    if not inner or _VARIABLE.fullmatch(inner):
+    if not inner or _VARIABLE.compiled.fullmatch(inner):
         return False
     if sign is None:
         # Only behind an option of a command line: "--token abc", or as words of a list.
@@ -292,4 +311,4 @@ def _is_secret(name: str, before: str, between: str, sign: str | None, value: st
     if not names_secret(name) and not (before in ("?", "&", ";") and name.lower() in _SIGNATURES):
         return name.lower() in ("x-amz-signature", "x-goog-signature") and sign == "="
     # With spaces, or behind a colon, it may be a sentence or an expression.
-    return bool(opening) or between == "=" or (sign == ":" and _RANDOM.fullmatch(inner) is not None)
+    return bool(opening) or between == "=" or (sign == ":" and _RANDOM.compiled.fullmatch(inner) is not None)

@@ -5,19 +5,23 @@ Pure.  Everything that comes from a file, a path, a script or a row passes ``saf
 
 from __future__ import annotations
 
+import functools
 import re
 
 from batchflow.redaction import redact
 
-_UNSAFE = re.compile(
-    "["
-    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and newline, DEL, C1
-    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # marks without width, blank letters
-    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"  # direction of text, line ends
-    "\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # formats, tags
-    "\ud800-\udfff"  # the bytes of names that are not UTF-8
-    "]"
-)
+
+@functools.cache
+def _unsafe() -> re.Pattern[str]:
+    return re.compile(
+        "["
+        "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and newline, DEL, C1
+        "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # marks without width, blank letters
+        "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"  # direction of text, line ends
+        "\U00013430-\U0001345f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # formats, tags
+        "\ud800-\udfff"  # the bytes of names that are not UTF-8
+        "]"
+    )
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -61,5 +65,7 @@ def safe_text(text: str, *, multiline: bool = False) -> str:
 
     Control and direction characters become ``\x1b`` forms; newlines and tabs too unless ``multiline``.
     """
-    text = _UNSAFE.sub(_escape, redact(text.replace("\r\n", "\n") if multiline else text))
+    text = redact(text.replace("\r\n", "\n") if multiline else text)
+    if not (text.isascii() and text.isprintable()):
+        text = _unsafe().sub(_escape, text)
     return text if multiline else text.replace("\n", "\\n").replace("\t", "\\t")

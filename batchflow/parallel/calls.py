@@ -14,17 +14,18 @@ import os
 import pickle
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from batchflow import _core
 from batchflow._core import Channel, Note
 from batchflow.clock import Clock, SystemClock
-from batchflow.errors import BatchflowError, EntryScriptError, ResourceError, UsageError, WorkerDiedError
-from batchflow.parallel.call_setup import call_spec, positive
+from batchflow.errors import BatchflowError, EntryScriptError, ResourceError, WorkerDiedError
+from batchflow.parallel.call_setup import CallSetup
 from batchflow.parallel.pace import QUEUE_SIZE, Pace
 from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFailed, PoolEvent, WorkerDied
 from batchflow.pool.pool import WorkerPool
 from batchflow.pool.slot import PoolLimits, Slot
+from batchflow.pool.zygote_client import ZygoteClient
 from batchflow.text import mebibytes
 from batchflow.worker.spec import WorkerSpec
 
@@ -62,30 +63,27 @@ class RemoteTraceback(Exception):
 class Caller:
     """Sends calls to a pool of workers and says what became of them.  One thread drives it.
 
-    ``accept`` is asked about a call, by its index, whenever it is about to be sent; False drops it for good.
+    ``zygote``: one that was started for this setup already.  ``accept`` is asked about a call, by its index, whenever
+    it is about to be sent; False drops it for good.
     """
 
     def __init__(
         self,
+        setup: CallSetup,
         *,
-        workers: int | None,
-        function: Callable[..., Any] | None = None,
-        init: Callable[[], object] | None = None,
-        timeout_s: float | None = None,
-        attempts: int = 3,
+        zygote: ZygoteClient | None = None,
         accept: Callable[[int], bool] | None = None,
         make_pool: Callable[[WorkerSpec, PoolLimits, bytes | None], WorkerPool] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._attempts = positive("attempts", attempts)
-        if timeout_s is not None and not timeout_s > 0:
-            raise UsageError(f"expected a positive time, timeout_s={timeout_s}")
-        self._timeout_s = timeout_s
+        spec, pickled, self._timeout_s, self._attempts = setup
         self._accept = accept
         self._clock = clock or SystemClock()
-        spec, pickled = call_spec(workers, function, init)
-        limits = PoolLimits(run_timeout_s=timeout_s)
-        self._pool = make_pool(spec, limits, pickled) if make_pool else WorkerPool(spec, limits, pickled=pickled)
+        limits = PoolLimits(run_timeout_s=self._timeout_s)
+        if make_pool is None:
+            self._pool = WorkerPool(spec, limits, pickled=pickled, zygote=zygote)
+        else:
+            self._pool = make_pool(spec, limits, pickled)
         self.worker_count = spec.worker_count
         self.outstanding_size = 0
         """Bytes of the calls that are outstanding."""

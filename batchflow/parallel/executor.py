@@ -11,18 +11,19 @@ import contextlib
 import itertools
 import logging
 import os
-import pickle
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, InvalidStateError
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from batchflow.errors import BatchflowError, InternalError
-from batchflow.parallel.call_setup import positive
-from batchflow.parallel.calls import Caller, Outcome
-from batchflow.worker.travel import Batch, Chunk, dump_call, dump_function
+from batchflow.parallel.call_setup import CallSetup, call_setup, positive
+from batchflow.pool.zygote_client import ZygoteClient
+
+if TYPE_CHECKING:
+    from batchflow.parallel.calls import Caller, Outcome
 
 Result = TypeVar("Result")
 
@@ -45,10 +46,11 @@ class _Engine:
     The lock is reentrant: the collector may end a pool at any moment, in any thread.
     """
 
-    def __init__(self, caller: Callable[[Callable[[int], bool]], Caller]) -> None:
+    def __init__(self, setup: CallSetup) -> None:
         self.pid = os.getpid()
-        self._caller = caller(self._accept)
-        self.worker_count = self._caller.worker_count
+        self.worker_count = setup.spec.worker_count
+        self._setup = setup
+        self._started: Caller | None = None
         self._lock = threading.RLock()
         self._indices = itertools.count()
         self._incoming: deque[tuple[int, bytes]] = deque()
@@ -73,25 +75,40 @@ class _Engine:
     def submit(self, future: Future[Any], payload: bytes) -> None:
         with self._lock:
             self.check()
-            self._start()
             index = next(self._indices)
             self._futures[index] = future
             self._incoming.append((index, payload))
             if len(self._incoming) == 1 and not self._ended:  # otherwise it has been woken
                 self._caller.wake()
 
-    def _start(self) -> None:
-        if self._thread is not None:
-            return
-        self._thread = threading.Thread(target=self._drive, name="batchflow-pool", daemon=True)
-        try:
-            self._caller.start()
-            self._thread.start()
-            _engines.add(self)
-        except BaseException as error:
-            self._broken, self._ended = error, True
-            self._caller.close()
-            raise
+    def start(self) -> None:
+        """Unless it was started.  What is needed to drive the workers is imported while their zygote starts."""
+        with self._lock:
+            self.check()
+            if self._thread is not None:
+                return
+            self._thread = threading.Thread(target=self._drive, name="batchflow-pool", daemon=True)
+            zygote = ZygoteClient(self._setup.spec, self._setup.pickled, None)
+            try:
+                zygote.start()
+                from batchflow.parallel.calls import Caller
+
+                self._started = Caller(self._setup, zygote=zygote, accept=self._accept)
+                self._caller.start()
+                self._thread.start()
+                _engines.add(self)
+            except BaseException as error:
+                self._broken, self._ended = error, True
+                if self._started is not None:
+                    self._started.close()
+                zygote.close()
+                raise
+
+    @property
+    def _caller(self) -> Caller:
+        if self._started is None:
+            raise ValueError("the engine has not been started")
+        return self._started
 
     def close(self, *, wait: bool = False, cancel: bool = False) -> None:
         """No more calls; ``wait`` until those submitted are done and the workers have ended."""
@@ -165,6 +182,8 @@ class _Engine:
         if outcome.value is None:
             _finish(future, None, outcome.error)
             return
+        import pickle  # the caller has
+
         try:
             result = pickle.loads(outcome.value)
         except BaseException as error:
@@ -220,6 +239,8 @@ class _Dumped:
     """A function that has been pickled, for many calls."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        from batchflow.worker.travel import dump_function
+
         self.pickled = dump_function(function)
 
 
@@ -241,10 +262,7 @@ class Pool(Executor):
         timeout_s: float | None = None,
         attempts: int = 3,
     ) -> None:
-        def make(accept: Callable[[int], bool]) -> Caller:
-            return Caller(workers=workers, init=init, timeout_s=timeout_s, attempts=attempts, accept=accept)
-
-        self._engine = _Engine(make)
+        self._engine = _Engine(call_setup(workers=workers, init=init, timeout_s=timeout_s, attempts=attempts))
         # A pool that is collected ends once its calls are done; nobody waits for it.
         weakref.finalize(self, self._engine.close).atexit = False
 
@@ -258,7 +276,9 @@ class Pool(Executor):
         Raises ``RuntimeError`` after ``shutdown``, ``BrokenPoolError`` (one too) when no workers can be had.  What
         cannot be pickled is the future's exception.
         """
-        self._engine.check()
+        self._engine.start()
+        from batchflow.worker.travel import dump_call, dump_function
+
         future: Future[Result] = Future()
         try:
             payload = dump_call(fn.pickled if isinstance(fn, _Dumped) else dump_function(fn), args, kwargs)
@@ -276,6 +296,8 @@ class Pool(Executor):
         size = positive("chunksize", chunksize)
         if size == 1:
             return super().map(cast(Callable[..., Result], _Dumped(fn)), *iterables, timeout=timeout)
+        from batchflow.worker.travel import Chunk
+
         arguments = zip(*iterables, strict=False)
         chunks = iter(lambda: list(itertools.islice(arguments, size)), [])
         return _flatten(super().map(cast(Callable[..., list[Result]], _Dumped(Chunk(fn))), chunks, timeout=timeout))
@@ -286,6 +308,8 @@ class Pool(Executor):
         """As ``batchflow.map``, in this pool: ``function`` gets lists; ``items`` is read only a little ahead."""
         size = positive("mini_batch_size", mini_batch_size)
         self._engine.check()
+        from batchflow.worker.travel import Batch
+
         return self._map_batches(cast(Callable[..., Any], _Dumped(Batch(function))), iter(items), size)
 
     def _map_batches(self, function: Callable[..., Any], items: Iterator[Any], size: int) -> Iterator[Any]:

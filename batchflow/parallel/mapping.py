@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-from batchflow.parallel.call_setup import positive
+from batchflow.parallel.call_setup import call_setup, positive
 from batchflow.parallel.calls import Caller, Outcome
 from batchflow.worker.travel import dumps
 
@@ -48,7 +48,8 @@ def map(
     """
     size = positive("mini_batch_size", mini_batch_size)
     source = iter(items)
-    caller = Caller(workers=workers, function=function, init=init, timeout_s=timeout_s, attempts=attempts)
+    setup = call_setup(workers=workers, function=function, init=init, timeout_s=timeout_s, attempts=attempts)
+    caller = Caller(setup)
     return _results(caller, source, size)
 
 

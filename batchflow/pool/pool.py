@@ -16,6 +16,7 @@ import signal
 
 from batchflow._core import Channel, Listing
 from batchflow.clock import Clock, SystemClock
+from batchflow.dataclass import replace
 from batchflow.errors import InternalError
 from batchflow.model import WorkerExit
 from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFailed, PoolEvent, WorkerDied, ZygoteDied
@@ -43,6 +44,7 @@ class WorkerPool:
         limits: PoolLimits,
         *,
         pickled: bytes | None = None,
+        zygote: ZygoteClient | None = None,
         logs: list[WorkerLog] | None = None,
         zygote_log: WorkerLog | None = None,
         clock: Clock | None = None,
@@ -55,7 +57,7 @@ class WorkerPool:
         self._clock = clock or SystemClock()
         self._generation = 0
         self._listing: Listing | None = None
-        self._zygote = ZygoteClient(spec, pickled, None if zygote_log is None else zygote_log.fd)
+        self._zygote = zygote or ZygoteClient(spec, pickled, None if zygote_log is None else zygote_log.fd)
         self._event_fd = -1
         self._poll: select.epoll | None = None
         self.loaded = False
@@ -75,7 +77,9 @@ class WorkerPool:
         self._event_fd = _new_event_fd()
         self._poll = select.epoll()
         self._poll.register(self._event_fd, select.EPOLLIN)
-        self._start_zygote(self.spec)
+        if not self._zygote.started:
+            self._zygote.start()
+        self._epoll.register(self._zygote.fileno(), select.EPOLLIN)
         for number in range(self.spec.worker_count):
             log = None if self._logs is None else self._logs[number]
             self.slots.append(Slot(number, self._new_channel(), Watch(2 * TICK_S), log=log))
@@ -222,7 +226,7 @@ class WorkerPool:
         self._epoll.unregister(self._zygote.fileno())
         self._zygote.close()
         waiting = [slot for slot in self.slots if slot.asked_for]
-        self._start_zygote(self.spec._replace(import_late=True))
+        self._start_zygote(replace(self.spec, import_late=True))
         for slot in waiting:
             slot.asked_for = False
             self.start_worker(slot.number)

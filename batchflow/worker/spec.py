@@ -1,30 +1,30 @@
 """What a zygote is told at its start: which code its workers run, and how.
 
-Travels as JSON through a memfd; a pickled function travels beside it in another one.  No dataclass: the module that
-makes those takes a zygote longer to import than a worker takes to start.
-"""
+Travels as JSON through a memfd; a pickled function travels beside it in another one."""
 
 from __future__ import annotations
 
 import json
 import signal
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from batchflow.dataclass import dataclass, field
 
 STACK_SIGNAL = signal.SIGRTMAX - 1
 """Makes a worker write its Python stack to its log, whatever it is doing."""
 
 
-class WorkerSpec(NamedTuple):
+@dataclass(frozen=True)
+class WorkerSpec:
     """All that the workers of one pool have in common.  Paths are absolute."""
 
     kind: Literal["script", "function"]
     worker_count: int
     folder: str | None = None
     """The working directory; None leaves the caller's."""
-    environment: Mapping[str, str] = MappingProxyType({})
-    thread_environment: Mapping[str, str] = MappingProxyType({})
+    environment: Mapping[str, str] = field(default_factory=dict)
+    thread_environment: Mapping[str, str] = field(default_factory=dict)
     """The thread counts that the user set, by variable: the zygote overrules them, workers get them back."""
     import_late: bool = False
     """Load the user's code in each worker after the fork, not in the zygote."""
@@ -63,7 +63,7 @@ class WorkerSpec(NamedTuple):
     """The caller's ``sys.path``, so that what it can import its workers can."""
 
     def to_json(self) -> bytes:
-        return json.dumps(self._asdict(), ensure_ascii=True, default=dict).encode()
+        return json.dumps(vars(self), ensure_ascii=True, default=dict).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> WorkerSpec:

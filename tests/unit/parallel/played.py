@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from batchflow._core import Channel, Port
 from batchflow.clock import FakeClock
 from batchflow.model import WorkerExit
+from batchflow.parallel.call_setup import call_setup
 from batchflow.parallel.calls import Caller, Outcome
 from batchflow.pool.events import ForkFailed, PoolEvent, WorkerDied
 from batchflow.pool.slot import PoolLimits, Slot
@@ -95,7 +97,7 @@ class PlayedPool:
 class Table:
     """A ``Caller``, the pool played for it, and its clock."""
 
-    def __init__(self, workers: int = 1, **options: Any) -> None:
+    def __init__(self, workers: int = 1, accept: Callable[[int], bool] | None = None, **options: Any) -> None:
         self.clock = FakeClock()
         pools: list[PlayedPool] = []
 
@@ -103,7 +105,7 @@ class Table:
             pools.append(PlayedPool(*arguments))
             return pools[0]
 
-        self.caller = Caller(workers=workers, make_pool=make, clock=self.clock, **options)
+        self.caller = Caller(call_setup(workers=workers, **options), make_pool=make, clock=self.clock, accept=accept)
         (self.pool,) = pools
         self.caller.start()
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from batchflow.errors import EntryScriptError, UsageError
-from batchflow.parallel.call_setup import call_spec
-from batchflow.parallel.calls import Caller, RemoteTraceback, exception_of
+from batchflow.parallel.call_setup import call_setup, call_spec
+from batchflow.parallel.calls import RemoteTraceback, exception_of
 from batchflow.worker.calls import pickled_failure
 
 
@@ -86,7 +86,7 @@ def test_an_exception_of_many_bytes_comes_back_as_its_description():
 )
 def test_wrong_arguments_are_refused(options, message):
     with pytest.raises(UsageError, match=f"^{message}$"):
-        Caller(**{"workers": 1, **options})
+        call_setup(**{"workers": 1, **options})
 
 
 def test_a_function_that_cannot_be_pickled_is_refused_with_a_hint():
