@@ -5,9 +5,13 @@ from __future__ import annotations
 
 def main() -> int:
     """Run the command line and return its exit code."""
+    import gc
+
     from batchflow.cli.main import main as run
 
-    return run()
+    exit_code = run()
+    gc.freeze()  # the process ends: what is left need not be searched for garbage
+    return exit_code
 
 
 def _leave_working_directory_off_the_path() -> None:

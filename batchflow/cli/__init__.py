@@ -9,7 +9,7 @@ progress, live          what a run looks like while it goes on, on a file and on
 courier                 the thread between a run and a display, so that no display can hold a run up
 signals                 Ctrl-C, SIGTERM, SIGHUP → a stop request
 backend                 the rooms below, imported when used
-run, look, verify       the verbs
+run, preview, look, verify   the verbs
 main                    argv → exit code
 
 Nothing of it is imported by ``import batchflow``.

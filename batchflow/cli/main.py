@@ -128,10 +128,12 @@ def _verb(arguments: Arguments, backend: Backend | None) -> int:
         _require_core()
     commands = Commands(*(typed_command(next_words(verb, arguments)) for verb in ("run", "retry")))
     if arguments.verb in ("run", "retry", "plan"):
+        if arguments.dry_run:
+            from batchflow.cli.preview import plan
+
+            return plan(arguments, rooms, commands.run)
         from batchflow.cli import run
 
-        if arguments.dry_run:
-            return run.plan(arguments, rooms, commands.run)
         return run.run(arguments, rooms, commands)
     if arguments.verb == "verify":
         from batchflow.cli.verify import verify

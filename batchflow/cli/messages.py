@@ -5,7 +5,6 @@ Pure: values in, text out; the only file it knows is the path it is told to ment
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -290,6 +289,8 @@ def answer_lines(keep: str | None, drop: str) -> list[str]:
 
 def bug_lines(error: BaseException, command: str | None = None) -> list[str]:
     """What is shown when batchflow itself broke: the traceback, then what to do."""
+    import traceback
+
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
     lines = [
         *_indented(trace),

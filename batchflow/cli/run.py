@@ -1,4 +1,4 @@
-"""The verbs ``run``, ``retry`` and ``plan``."""
+"""The verbs ``run`` and ``retry``."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING
 from batchflow.cli.arguments import Arguments, Commands
 from batchflow.cli.backend import Backend
 from batchflow.cli.courier import Courier, Receiver
-from batchflow.cli.events import EventFile
 from batchflow.cli.look import load
-from batchflow.cli.messages import EndContext, FailedItems, end_lines, nothing_to_retry
-from batchflow.cli.plans import plan_json, plan_lines, record_json
+from batchflow.cli.messages import EndContext, FailedItems, end_lines
+from batchflow.cli.plans import record_json
+from batchflow.cli.preview import run_options, stale_steps
 from batchflow.cli.progress import PlainDisplay
 from batchflow.cli.signals import StopOnSignals
-from batchflow.cli.streams import QuietStream, standard_error, write_data, write_json
+from batchflow.cli.streams import QuietStream, standard_error, write_json
 from batchflow.cli.text import one_line
 from batchflow.clock import SystemClock
 from batchflow.control import StopRequest
-from batchflow.dataclass import dataclass, replace
-from batchflow.errors import BatchflowError, UsageError
+from batchflow.dataclass import dataclass
 from batchflow.model import Event
 from batchflow.text import count
 
@@ -36,23 +35,10 @@ _FIRST_FAILED_ITEMS = 3
 _EVENTS_CLOSE_TIMEOUT_S = 5.0
 
 
-def plan(arguments: Arguments, backend: Backend, run_command: str) -> int:
-    workflow = load(arguments, backend)
-    the_plan = backend.plan(workflow, _options(arguments, workflow))
-    if arguments.json:
-        write_json(plan_json(the_plan, workflow))
-    elif not the_plan.steps:
-        stale = _stale(backend, workflow, _options(arguments, workflow))
-        write_data("\n".join(nothing_to_retry(stale, run_command)))
-    else:
-        write_data("\n".join(plan_lines(the_plan, Path.cwd(), workflow if arguments.verbosity > 0 else None)))
-    return 0
-
-
 def run(arguments: Arguments, backend: Backend, commands: Commands) -> int:
     """Run the workflow; returns the exit code."""
     workflow = load(arguments, backend)
-    options = _options(arguments, workflow)
+    options = run_options(arguments, workflow)
     screen = standard_error()
     with _couriers(arguments, screen) as couriers:
         record = _run(backend, workflow, options, couriers)
@@ -70,7 +56,7 @@ def run(arguments: Arguments, backend: Backend, commands: Commands) -> int:
         retry_command=commands.retry,
         run_command=commands.run,
         logs=_logs(workflow, record),
-        stale=() if record.steps or not arguments.retry else _stale(backend, workflow, options),
+        stale=() if record.steps or not arguments.retry else stale_steps(backend, workflow, options),
     )
     if arguments.profile:
         from batchflow.cli.profile import profile_lines
@@ -107,7 +93,11 @@ def _couriers(arguments: Arguments, screen: QuietStream) -> Iterator[_Couriers]:
     """The couriers of one run, started; on the way out everything they still carry is shown."""
     clock = SystemClock()
     stop = StopRequest()
-    event_file = None if arguments.events is None else EventFile(arguments.events)
+    event_file = None
+    if arguments.events is not None:
+        from batchflow.cli.events import EventFile
+
+        event_file = EventFile(arguments.events)
     display = Courier(_display(screen, arguments.verbosity), clock, on_tick=lambda: signals.tick())
     signals = StopOnSignals(stop, display.say, clock)
     display.start()
@@ -130,34 +120,6 @@ def _display(screen: QuietStream, verbosity: int) -> Receiver:
 
                 return LiveDisplay(screen, SystemClock(), verbosity)
     return PlainDisplay(screen, SystemClock(), verbosity)
-
-
-def _options(arguments: Arguments, workflow: Workflow) -> RunOptions:
-    from batchflow.runner.values import RunOptions
-
-    for target in arguments.targets:
-        name, equals, _ = target.partition("=")
-        if equals and name in workflow.params:
-            raise UsageError(f"{target!r} is not a target", hint=f"a parameter is set with --set {target}")
-    return RunOptions(
-        targets=arguments.targets,
-        cores=arguments.cores,
-        force_steps=arguments.force_steps,
-        force_targets=arguments.force_targets,
-        force_all=arguments.force_all,
-        keep_going=arguments.keep_going,
-        retry=arguments.retry,
-        accept_changes=arguments.accept_changes,
-        restart=arguments.restart,
-        profile=arguments.profile,
-    )
-
-
-def _stale(backend: Backend, workflow: Workflow, options: RunOptions) -> tuple[str, ...]:
-    """The steps that a run, which is no retry, would bring up to date."""
-    with contextlib.suppress(BatchflowError):  # what is in its way is said by the run itself
-        return tuple(one.step for one in backend.plan(workflow, replace(options, retry=False)).stale)
-    return ()
 
 
 def _logs(workflow: Workflow, record: RunRecord) -> Mapping[str, Path]:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-from batchflow.plan import Policy, Standing
 from batchflow.runner.values import Reason
 from batchflow.workflow.references import readable
 from batchflow.workflow.values import Position, Step, Workflow
@@ -66,6 +64,8 @@ def judge(receipt: Mapping[str, Any], step: Step) -> list[Reason]:
     if settings is None:
         return []
     items_in, mini_batches = int(receipt["items_in"]), int(receipt["mini_batches"])
+    from batchflow.plan import Policy, Standing
+
     policy = Policy(
         failed_items_limit=settings.error_threshold.limit(items_in),
         failed_mini_batches_limit=settings.mini_batch_error_threshold.limit(mini_batches),
@@ -190,4 +190,6 @@ def _state(found: Mapping[str, Any]) -> str:
 
 
 def _time(mtime_ns: int) -> str:
+    from datetime import datetime
+
     return datetime.fromtimestamp(mtime_ns / 1e9).isoformat(sep=" ", timespec="milliseconds")

@@ -19,6 +19,7 @@ from batchflow.output.checksums import file_checksum
 from batchflow.output.publish import PendingOutput, discard
 from batchflow.output.segment import RESTART_HINT
 from batchflow.runner.leftovers import remove_leftovers
+from batchflow.runner.places import kept_outputs
 from batchflow.runner.resume import Past, Resumption, decide, look
 from batchflow.runner.values import RunOptions
 from batchflow.workflow.values import ParallelSettings, Step, Workflow
@@ -38,13 +39,6 @@ class Beginning:
     is_published: bool = False
     """Its publication has begun: nothing is left to do but to end it."""
     copies: tuple[tuple[Path, Path], ...] = ()
-
-
-def kept_outputs(step: Step) -> frozenset[str]:
-    """The outputs that a parallel step's script makes, over all its runs; the others are copies of reports."""
-    if step.parallel is None:
-        return frozenset()
-    return frozenset(step.outputs) - {step.parallel.failed_to, step.parallel.receipt_to}
 
 
 def script_folder(outputs: Mapping[str, PendingOutput]) -> PendingOutput | None:

@@ -7,24 +7,26 @@ Invariant: a step that is not stale, none of whose dependencies is, would make a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchflow.dataclass import dataclass, field, replace
 from batchflow.errors import BatchflowError, JournalError, RefusedError, ResourceError, UsageError
-from batchflow.journal.lock import describe_live_holder
-from batchflow.journal.records import RECORDS_NAME, Attempt, Digest, Records, Success
-from batchflow.runner.code import CodeReader
 from batchflow.runner.freshness import compare, compare_outputs, judge
 from batchflow.runner.prospects import Pasts, Prospect, cannot_retry, for_one_step, prospect, retry_reason, waiting
 from batchflow.runner.resume import Past
-from batchflow.runner.signature import Observer, input_is_missing, sign
 from batchflow.runner.values import Reason, RunOptions, StepPlan, WorkflowPlan
 from batchflow.text import count
 from batchflow.workflow import step_order
 from batchflow.workflow.diagnostics import Problems
 from batchflow.workflow.values import Step, Workflow
+
+if TYPE_CHECKING:
+    from batchflow.journal.records import Attempt, Digest, Records, Success
+    from batchflow.runner.code import CodeReader
+    from batchflow.runner.signature import Observer
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,17 @@ class Memory:
     successes: dict[str, Success] = field(default_factory=dict)
     attempts: Mapping[str, Attempt] = field(default_factory=dict)
     digests: Mapping[tuple[bytes, str], Digest] = field(default_factory=dict)
+
+
+def is_missing(path: Path) -> bool:
+    """Whether nothing at all has this name; what cannot be looked at is not missing."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def read_memory(records: Records) -> Memory:
@@ -46,6 +59,11 @@ def plan_workflow(workflow: Workflow, options: RunOptions) -> WorkflowPlan:
     Raises ``WorkflowError`` for an input that is missing and an output that another workflow writes, ``UsageError``
     for a forced step that is not needed, ``JournalError`` for records that cannot be read.
     """
+    if is_missing(workflow.state_folder):  # it never ran
+        return Planner(workflow, options, Memory()).plan()
+    from batchflow.journal.lock import describe_live_holder
+    from batchflow.journal.records import Records
+
     records = Records.open_for_reading(workflow.state_folder)
     if records is None:
         memory = Memory()
@@ -81,11 +99,22 @@ class Planner:
         self._blocked: dict[str, RefusedError] = {}
         self._signatures: dict[str, dict[str, Any]] = {}
         self._problems = Problems(Path.cwd())
-        self.observer = observer or Observer(workflow.folder)
-        self.code = CodeReader(workflow.folder, memory.digests)
+        self._given_observer = observer
         self.pasts = Pasts(workflow, memory.successes)
         self.refusals: list[BatchflowError] = []
         """Why a run must not even begin, as far as that is known now."""
+
+    @functools.cached_property
+    def observer(self) -> Observer:
+        from batchflow.runner.signature import Observer
+
+        return self._given_observer or Observer(self._workflow.folder)
+
+    @functools.cached_property
+    def code(self) -> CodeReader:
+        from batchflow.runner.code import CodeReader
+
+        return CodeReader(self._workflow.folder, self._memory.digests)
 
     def plan(self) -> WorkflowPlan:
         forced = self._forced()
@@ -197,6 +226,8 @@ class Planner:
         return compare(old, self._sign(step, waits_for, unknown), step, self._workflow)
 
     def _sign(self, step: Step, waits_for: list[str], unknown: frozenset[str]) -> dict[str, Any]:
+        from batchflow.runner.signature import sign
+
         if step.name not in self._signatures:
             made_by = {
                 name: self._memory.successes[name].run_id
@@ -215,6 +246,8 @@ class Planner:
             if declared.producer in self._stale:
                 unknown.add(name)
                 continue
+            from batchflow.runner.signature import input_is_missing
+
             fault = input_is_missing(declared, self.observer)
             if fault is not None:
                 unknown.add(name)
@@ -260,6 +293,10 @@ def foreign_claims(workflow: Workflow) -> dict[Path, str]:
     Records that cannot be read claim nothing: they concern their own workflow, which will say so.
     """
     found: dict[Path, str] = {}
+    if is_missing(workflow.state_folder.parent):
+        return found
+    from batchflow.journal.records import RECORDS_NAME, Records
+
     for path in sorted(workflow.state_folder.parent.glob(f"*/{RECORDS_NAME}")):
         owner = workflow.folder / (path.parent.name + workflow.path.suffix)
         if path.parent == workflow.state_folder or not owner.is_file():

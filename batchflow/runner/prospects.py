@@ -7,17 +7,18 @@ steps that ``retry`` is about.  Reads journals, changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchflow.dataclass import dataclass, replace
 from batchflow.errors import BatchflowError, JournalError, RefusedError
-from batchflow.journal.records import Success
-from batchflow.runner.parallel_steps import kept_outputs
+from batchflow.runner.places import kept_outputs, step_folder
 from batchflow.runner.resume import Past, decide, look
-from batchflow.runner.steps import step_folder
 from batchflow.runner.values import Committed, Reason, RunOptions
 from batchflow.text import count
 from batchflow.workflow.values import Step, Workflow
+
+if TYPE_CHECKING:
+    from batchflow.journal.records import Success
 
 _RUN_HINT = "batchflow run brings the step up to date"
 

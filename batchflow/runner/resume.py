@@ -14,16 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchflow.dataclass import dataclass
 from batchflow.errors import ChangedStepError, RefusedError
-from batchflow.journal.commits import Journal, State
-from batchflow.journal.records import Success
 from batchflow.runner.freshness import compare, judge
 from batchflow.runner.values import Committed, Reason, RunOptions
 from batchflow.text import count
 from batchflow.workflow.values import ParallelSettings, Step, Workflow
+
+if TYPE_CHECKING:
+    from batchflow.journal.commits import State
+    from batchflow.journal.records import Success
 
 WORK_AT_STAKE_S = 60.0
 
@@ -60,6 +62,8 @@ def look(folder: Path, success: Success | None) -> Past | None:
 
     Raises ``JournalError`` if it cannot be believed.
     """
+    from batchflow.journal.commits import Journal
+
     journal = Journal.open_for_reading(folder)
     if journal is None:
         return None

@@ -22,7 +22,8 @@ from batchflow.journal.state_folder import make_state_folder
 from batchflow.model import Event, Receipt
 from batchflow.output.publish import PendingOutput
 from batchflow.parallel.values import ParallelJob
-from batchflow.runner.parallel_steps import Beginning, kept_outputs, rows_path, script_folder, written_folders
+from batchflow.runner.parallel_steps import Beginning, rows_path, script_folder, written_folders
+from batchflow.runner.places import kept_outputs, step_folder
 from batchflow.runner.process import CommandEnd, read_tail, run_command
 from batchflow.worker import call_child
 from batchflow.workflow.references import render
@@ -65,11 +66,6 @@ class StepJob:
     @property
     def temporary_paths(self) -> dict[str, Path]:
         return {name: output.temporary for name, output in self.outputs.items()}
-
-
-def step_folder(workflow: Workflow, step: str) -> Path:
-    """Where log, ``failed.jsonl`` and ``receipt.json`` of a step lie."""
-    return workflow.state_folder / "steps" / step
 
 
 def pending_outputs(step: Step) -> dict[str, PendingOutput]:

@@ -26,9 +26,9 @@ from batchflow.output.ordering import ordered_path
 from batchflow.output.receipt import read_receipt
 from batchflow.runner.contents import content_of
 from batchflow.runner.freshness import states
+from batchflow.runner.places import step_folder
 from batchflow.runner.resume import past_of
 from batchflow.runner.signature import Observer, output_places
-from batchflow.runner.steps import step_folder
 from batchflow.runner.values import Committed
 from batchflow.temporary import partial_path
 from batchflow.workflow.values import Workflow

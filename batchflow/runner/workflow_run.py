@@ -58,12 +58,13 @@ from batchflow.parallel.values import ParallelJob
 from batchflow.redaction import masked, redact
 from batchflow.runner.code import CodeReader
 from batchflow.runner.parallel_steps import Beginning, begin
+from batchflow.runner.places import step_folder
 from batchflow.runner.planning import Planner, read_memory
 from batchflow.runner.profiling import StepTimes
 from batchflow.runner.prospects import Pasts, for_one_step
 from batchflow.runner.signature import code_of, settle_code, sign
 from batchflow.runner.status import receipt_from
-from batchflow.runner.steps import RunParallel, StepJob, execute, pending_outputs, step_folder
+from batchflow.runner.steps import RunParallel, StepJob, execute, pending_outputs
 from batchflow.runner.values import RunOptions, RunRecord, StepPlan, StepRecord, StepStatus, WorkflowPlan
 from batchflow.workflow.values import Step, Workflow
 

@@ -6,10 +6,8 @@ Never prints.  Positions are looked up when the report is made, so a file withou
 from __future__ import annotations
 
 import bisect
-import difflib
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -186,6 +184,8 @@ def _shown(text: str) -> str:
 
 def _cells(text: str) -> int:
     """Columns of a terminal that the text takes."""
+    import unicodedata
+
     return sum(2 if unicodedata.east_asian_width(one) in "WF" else not unicodedata.combining(one) for one in text)
 
 
@@ -202,6 +202,8 @@ def quoted(value: object) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """``did you mean `mini_batch_size`?``, or the few known names when none is near; None when there are many."""
+    import difflib
+
     names = list(known)
     near = difflib.get_close_matches(name[:80].lower(), [one.lower() for one in names], n=1, cutoff=0.6)
     if near:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from batchflow.dataclass import replace
-from batchflow.workflow import graph, names, paths, rules, scripts, shapes
+from batchflow.workflow import graph, names, paths, rules, shapes
 from batchflow.workflow.declarations import Declarations
 from batchflow.workflow.diagnostics import did_you_mean, quoted
 from batchflow.workflow.document import Loc, Tree
@@ -162,6 +162,10 @@ class StepReader:
     def _check_code(self, filled: Tree) -> Path | None:
         """Look at the code that the step names, as far as it does; the entry script's path if it has one."""
         call, parallel = filled.get("call"), filled.get("parallel")
+        if call is None and parallel is None:
+            return None
+        from batchflow.workflow import scripts
+
         loc: Loc = (*self._loc, "call")
         script = None
         try:

@@ -8,7 +8,6 @@ its outputs) is left as a template and filled in by ``references.render``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -114,6 +113,8 @@ class Threshold:
     def limit(self, total_count: int) -> int | None:
         """The number of failures that is still tolerated out of ``total_count``; None when all are."""
         if self.percent is not None:
+            from decimal import Decimal
+
             # In decimals, as it was written: 0.57 % of 10,000 is 57, in binary fractions 56.
             return int(total_count * Decimal(str(self.percent)) / 100)
         return None if self.count is None or self.count < 0 else self.count
