@@ -78,7 +78,7 @@ def test_a_killed_run_goes_on_at_once_with_the_same_command(place: str, project:
 def test_what_was_committed_is_not_done_again(project: Path) -> None:
     killed_at("after_commit:2", project)
     committed = {line[:3] for line in (project / PARTIAL).read_text().splitlines()[1:]}
-    (project / "calls").unlink()
+    (project / "calls").write_text("")  # all of them may be committed
     assert f"goes on: {len(committed)} of 20 items are done" in runs(project)
     assert len(committed) >= 2
     assert not committed.intersection(calls(project))
