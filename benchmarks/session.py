@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from batchflow.cpus import available_cpus
-from batchflow.worker.capture import THREAD_VARIABLES
+from batchflow.worker.variables import THREAD_VARIABLES
 from benchmarks import data
 from benchmarks.load import Observed, foreign_share, observe
 from benchmarks.options import Options

@@ -38,7 +38,9 @@ class _Finder:
             spec = next((one for one in found if one is not None), None)
         finally:
             sys.path = before
-        if spec is not None and spec.loader is not None:
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if spec.loader is not None:
             spec.loader = _Loader(spec.loader, self._path)
         return spec
 

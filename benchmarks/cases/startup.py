@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import compileall
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import batchflow
 from benchmarks.cases.common import Outcome
 from benchmarks.commands import (
     SNAKEFILE,
@@ -30,6 +32,8 @@ SLOW = ("snakemake -n, one rule", "snakemake, one shell job")
 
 
 def setup(options: Options) -> list[Scenario]:
+    # As an installed package is, and as the peers are: not compiled anew by each start.
+    compileall.compile_dir(Path(batchflow.__file__).parent, quiet=1)
     repeats = 1 if options.quick else 9
     return [
         scenario("--version", "The interpreter and the least that a command can do.", repeats, "python -c pass"),

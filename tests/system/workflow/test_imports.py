@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 HEAVY = ("numpy", "pandas", "pyarrow", "pydantic", "rich", "tensorflow", "tomli", "tree_sitter")
-SHOW = f"; import sys; print([name for name in {HEAVY} if name in sys.modules])"
+SHOW = f"\nimport sys; print([name for name in {HEAVY} if name in sys.modules])"
 
 
 def imported_after(code: str) -> str:
@@ -30,3 +30,19 @@ def test_a_file_without_fault_is_not_searched_for_positions(tmp_path: Path) -> N
     assert imported_after(load) == "['tomli']"
     line = "; assert workflow.params['x'].position.line == 2"
     assert imported_after(load + line) == "['tomli', 'tree_sitter']"
+
+
+def test_what_would_be_done_is_told_without_what_does_it(tmp_path: Path) -> None:
+    (tmp_path / "workflow.toml").write_text("[steps.a]\nrun = 'date > ${outputs.now}'\noutputs = { now = 'now' }\n")
+    code = f"""
+import os, sys
+os.chdir({str(tmp_path)!r})
+sys.argv = ["batchflow", "run", "-n"]
+before = set(sys.modules)
+from batchflow.__main__ import main
+assert main() == 0
+late = {{"asyncio", "ctypes", "dataclasses", "inspect", "logging", "sqlite3", "subprocess", "batchflow._core"}}
+print(sorted(late & set(sys.modules) - before))
+"""
+    assert imported_after(code).splitlines()[-2:] == ["[]", "['tomli']"]
+    assert [path.name for path in tmp_path.iterdir()] == ["workflow.toml"]

@@ -14,7 +14,8 @@ from batchflow.journal.commits import Journal, State
 from batchflow.journal.records import Success
 from batchflow.runner.leftovers import remove_leftovers
 from batchflow.runner.parallel_steps import begin
-from batchflow.runner.steps import pending_outputs, step_folder
+from batchflow.runner.places import step_folder
+from batchflow.runner.steps import pending_outputs
 from batchflow.runner.values import RunOptions
 from batchflow.workflow.values import ParallelSettings
 

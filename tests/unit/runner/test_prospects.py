@@ -14,8 +14,8 @@ from batchflow.errors import RefusedError
 from batchflow.journal.commits import Journal, State
 from batchflow.journal.records import Success
 from batchflow.model import FailureEntry
+from batchflow.runner.places import step_folder
 from batchflow.runner.prospects import Pasts, cannot_retry, prospect, retry_reason
-from batchflow.runner.steps import step_folder
 from batchflow.runner.values import Committed, Reason, RunOptions
 from batchflow.workflow.values import ParallelSettings, Threshold, Workflow
 

@@ -12,9 +12,9 @@ from unit.runner.builders import Flow
 from batchflow.errors import ChangedStepError, JournalError, RefusedError
 from batchflow.journal.commits import State, Totals
 from batchflow.journal.records import Success
+from batchflow.runner.places import step_folder
 from batchflow.runner.prospects import Pasts, for_one_step, prospect, waiting
 from batchflow.runner.resume import Past, Resumption, decide, past_of
-from batchflow.runner.steps import step_folder
 from batchflow.runner.values import Reason, RunOptions
 from batchflow.workflow.values import ParallelSettings, Step, Threshold, Workflow
 
