@@ -35,7 +35,7 @@ class _Finder:
         before, sys.path = sys.path, [*self._path]
         try:
             found = (finder.find_spec(name, path, target) for finder in self._finders)
-            spec = next((one for one in found if one is not None), None)
+            spec: ModuleSpec | None = next((one for one in found if one is not None), None)
         finally:
             sys.path = before
         if spec is None:
