@@ -41,7 +41,8 @@ class _Finder:
         if spec is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         if spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self._path)
+            loader: Any = _Loader(spec.loader, self._path)
+            spec.loader = loader
         return spec
 
 
