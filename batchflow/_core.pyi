@@ -1,5 +1,6 @@
 """Types of the compiled core."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -215,6 +216,18 @@ class Channel:
         Returns False, and takes nothing, while an earlier payload is still being sent.
         """
 
+    def call_all(self, ready: deque[int], payloads: dict[int, bytes], attempts: dict[int, int], room: int) -> None:
+        """Ask for the first ``room`` of the calls ``ready``, by their numbers; those that were taken go from it.
+
+        ``attempts`` holds those that are not the first.
+        """
+
+    def call_first(self, calls: deque[tuple[int, bytes]], payloads: dict[int, bytes]) -> int:
+        """Ask an idle worker for the first of ``calls``, and move it to ``payloads``; returns its size.
+
+        Both or neither, whenever a signal comes.
+        """
+
     def flush(self) -> bool:
         """Send more of the payload in hand; True when nothing is left to send."""
 
@@ -277,8 +290,29 @@ class Channel:
     def get_up(self) -> None:
         """Say that the driver is awake."""
 
+    def set_spin(self, spin_ns: int, grace_ns: int = 0) -> None:
+        """The worker may look so long for its next request before it sleeps; 0: another needs its processor.
+
+        With nothing left to do it wakes a sleeping driver only after ``grace_ns``: the driver will look by itself.
+        """
+
+    def look(self, limit_ns: int) -> bool:
+        """Look for an answer without sleeping, for up to ``limit_ns`` and never longer than 0.1 ms; True: there is one.
+
+        The interpreter is free meanwhile.  After looks in vain the next ones are left out.
+        """
+
     def drain(self) -> list[Note]:
         """Take every answer published so far, as a list of notes (see ``Gather.drain``)."""
+
+    def drain_calls(
+        self, payloads: dict[int, bytes], attempts: dict[int, int], values: dict[int, bytes], notes: list[Note]
+    ) -> tuple[int, int]:
+        """Take every answer published so far: results into ``values``, by the call's number; their calls are over.
+
+        What is over goes from ``payloads`` and ``attempts``; what is no result goes to ``notes``.  Returns the bytes of
+        the results, and those of their calls.
+        """
 
 class Port:
     """The worker's end: take requests, publish answers, keep the flight recorder.

@@ -93,7 +93,38 @@ cdef list _drain(Channel channel, Gather gather):
     memset(&notes, 0, sizeof(notes))
     with nogil:
         outcome = bf_drain(&channel.channel, books, &channel.scratch, &notes, 8 << 20)
-    answer = _take_notes(&notes)
+    return _told(outcome, _take_notes(&notes))
+
+
+cdef tuple _drain_calls(Channel channel, dict payloads, dict attempts, dict values, list others):
+    cdef bf_buffer notes
+    cdef int outcome
+    memset(&notes, 0, sizeof(notes))
+    with nogil:
+        outcome = bf_drain(&channel.channel, NULL, &channel.scratch, &notes, 8 << 20)
+    cdef bf_note *note = <bf_note *>notes.bytes
+    cdef uint64_t k, left = 0, values_size = 0, calls_size = 0
+    for k in range(notes.used // sizeof(bf_note)):
+        if note[k].kind != BF_RESULT:
+            note[left] = note[k]
+            left += 1
+            continue
+        index = note[k].index
+        values[index] = PyBytes_FromStringAndSize(<char *>note[k].bytes, note[k].size)
+        values_size += note[k].size
+        calls_size += len(<bytes>payloads.pop(index))
+        if attempts:
+            attempts.pop(index, None)
+        free(note[k].bytes)
+    notes.used = left * sizeof(bf_note)
+    if left or outcome < 0:
+        others += _told(outcome, _take_notes(&notes))
+    else:
+        bf_buffer_free(&notes)
+    return values_size, calls_size
+
+
+cdef list _told(int outcome, list answer):
     if outcome == BF_NO_MEMORY:
         raise MemoryError("no memory for results")
     if outcome == BF_DAMAGED:

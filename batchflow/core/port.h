@@ -18,6 +18,7 @@ typedef struct {
     bf_ring request, completion;
     bf_buffer inbox; /* the payload of the request in hand */
     uint64_t taken_ns;
+    bf_patience patience; /* with the next request */
     int event_fd;
     int home_fd; /* the working directory, -1 if nobody cares */
 } bf_port;
@@ -82,6 +83,21 @@ static int bf_announce(const bf_port *port) {
     return 1;
 }
 
+/* Does the driver take by itself, within the time it has named, all that we have published?  Then nobody is to be woken. */
+static int bf_is_heard(const bf_port *port) {
+    const bf_shared *shared = port->shared;
+    uint64_t grace_ns, begun_ns = 0, now_ns = 0;
+    while (bf_load_acquire(port->completion.head) != port->completion.position) {
+        grace_ns = bf_load32(&shared->grace_ns);
+        now_ns = grace_ns ? bf_now_ns() : 0;
+        begun_ns = begun_ns ? begun_ns : now_ns;
+        if (now_ns - begun_ns >= (grace_ns < BF_SPIN_MAX_NS ? grace_ns : BF_SPIN_MAX_NS))
+            return 0;
+        bf_relax();
+    }
+    return 1;
+}
+
 /* Publish as much of an answer as there is room for.  1 all of it, 0 not yet, -1 if our descriptors were closed. */
 static int bf_send(bf_port *port, bf_outgoing *answer) {
     bf_shared *shared = port->shared;
@@ -112,9 +128,30 @@ static int bf_send(bf_port *port, bf_outgoing *answer) {
      * raise. */
     bf_full_fence();
     uint64_t left = bf_load_acquire(port->request.tail) - port->request.position;
-    if (bf_needs_driver(shared, left, port->completion.position - bf_load_acquire(port->completion.head)))
+    if (bf_needs_driver(shared, left, port->completion.position - bf_load_acquire(port->completion.head)) &&
+        !(left == 0 && bf_is_heard(port)))
         return bf_announce(port) ? 1 : -1;
     return 1;
+}
+
+/* Leave a processor, for this moment; no more than a wish: where it is refused, nothing is lost. */
+static void bf_leave_cpu(unsigned cpu) {
+    cpu_set_t allowed, others;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return;
+    others = allowed;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+        sched_setaffinity(0, sizeof allowed, &allowed);
+}
+
+/* Look for a request before going to sleep.  Who looks on the processor that the other one needs looks in vain, and the
+ * kernel leaves two that wake each other by turns where they are. */
+static int bf_look(bf_port *port) {
+    uint32_t spin_ns = bf_load32(&port->shared->spin_ns), driver_cpu = bf_load32(&port->shared->driver_cpu);
+    if (spin_ns && driver_cpu && port->patience.pause == 0 && sched_getcpu() == (int)driver_cpu - 1)
+        bf_leave_cpu(driver_cpu - 1);
+    return bf_spin(&port->patience, port->request.tail, port->request.position, spin_ns);
 }
 
 /* Sleep until the driver has done something, unless it has: made room for more of `answer`, or (NULL) asked.  0 if our
@@ -122,6 +159,8 @@ static int bf_send(bf_port *port, bf_outgoing *answer) {
 static int bf_port_sleep(bf_port *port, const bf_outgoing *answer) {
     bf_shared *shared = port->shared;
     const bf_ring *ring = answer ? &port->completion : &port->request;
+    if (answer == NULL && port->inbox.used == 0 && bf_look(port))
+        return 1;
     if (!bf_announce(port))
         return 0;
     uint32_t word = bf_load32(&shared->worker_word);

@@ -8,7 +8,7 @@
  *   384   completion tail    uint64  bytes ever published by the worker
  *   512   completion head    uint64  bytes ever consumed by the driver
  *   640   worker's bed       futex word, worker_sleeping
- *   768   driver's bed       driver_sleeping, urgent, low_water
+ *   768   driver's bed       driver_sleeping, urgent, low_water, spin_ns, grace_ns, driver_cpu
  *   896   flight recorder    what the worker is doing now, written by the worker
  *   1024  laps               what its time goes into, where somebody asks: laps.h
  *   4096  request bytes      [request_size]          sizes are powers of two and whole pages
@@ -107,6 +107,9 @@ typedef struct {
     _Alignas(128) uint32_t driver_sleeping;
     uint32_t urgent;    /* the worker has published what cannot wait; the driver clears it */
     uint64_t low_water; /* the worker wakes the driver when so few request bytes are left */
+    uint32_t spin_ns;   /* how long the worker may look for requests before it sleeps; 0: another needs its processor */
+    uint32_t grace_ns;  /* so long a worker without work leaves the driver asleep, who will look by itself; else 0 */
+    uint32_t driver_cpu; /* 1 + the processor on which the driver looked for answers last */
     _Alignas(128) uint64_t started_sequence; /* 1 + the sequence of the request in hand; 0 before the first */
     uint64_t started_ns;                     /* CLOCK_MONOTONIC */
     uint32_t state, pid;
@@ -245,6 +248,49 @@ static inline uint64_t bf_now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+/* Whoever waits looks for a moment before it sleeps: a sleeper is woken 20 to 100 times later than one who looks sees
+ * the news.  What was in vain is tried again only after a while that doubles, so a side whose waits are long sleeps at
+ * once and costs its processor nothing. */
+#define BF_SPIN_MAX_NS 100000u
+#define BF_SPIN_MISSES_MAX 4
+
+typedef struct {
+    uint32_t misses; /* in vain, one after another */
+    uint32_t pause;  /* so many more waits are not worth a look */
+} bf_patience;
+
+static inline void bf_relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield" ::: "memory");
+#endif
+}
+
+/* Look at a word for at most `limit_ns` (and never for longer than BF_SPIN_MAX_NS, whatever the other side has written).
+ * 1 as soon as it is not what it was; the caller looks again for what that means. */
+static int bf_spin(bf_patience *patience, const uint64_t *word, uint64_t seen, uint64_t limit_ns) {
+    if (limit_ns == 0)
+        return 0;
+    if (patience->pause) {
+        patience->pause -= 1;
+        return 0;
+    }
+    uint64_t end_ns = bf_now_ns() + (limit_ns < BF_SPIN_MAX_NS ? limit_ns : BF_SPIN_MAX_NS);
+    do {
+        for (int look = 0; look < 16; look++) {
+            if (bf_load_acquire(word) != seen) {
+                patience->misses = 0;
+                return 1;
+            }
+            bf_relax();
+        }
+    } while (bf_now_ns() < end_ns);
+    patience->misses += patience->misses < BF_SPIN_MISSES_MAX;
+    patience->pause = (1u << patience->misses) - 1;
+    return 0;
 }
 
 /* Shared futexes: the word lies in a mapping of several processes, so no FUTEX_PRIVATE_FLAG. */

@@ -24,7 +24,7 @@ cdef extern from "core/channel.h" nogil:
         uint64_t request_tail, request_head, completion_tail, completion_head
         uint32_t worker_word, worker_sleeping, driver_sleeping, urgent
         uint64_t low_water, started_sequence, started_ns
-        uint32_t state, pid
+        uint32_t spin_ns, grace_ns, driver_cpu, state, pid
     ctypedef struct bf_record:
         uint32_t payload_size, attempt, columns_size
         uint64_t sequence, index, count, extra
@@ -33,6 +33,8 @@ cdef extern from "core/channel.h" nogil:
         uint64_t size, position, peer, sequence
         uint64_t *tail
         uint64_t *head
+    ctypedef struct bf_patience:
+        uint32_t misses, pause
     ctypedef struct bf_buffer:
         uint8_t *bytes
         uint64_t used, capacity
@@ -62,6 +64,7 @@ cdef extern from "core/channel.h" nogil:
     int bf_try_write(bf_ring *ring, bf_record *record, const void *payload)
     void bf_publish(bf_ring *ring)
     void bf_wake_worker(bf_shared *shared)
+    int bf_spin(bf_patience *patience, const uint64_t *word, uint64_t seen, uint64_t limit_ns)
     uint64_t bf_load_acquire(const uint64_t *word)
     void bf_store_release(uint64_t *word, uint64_t value)
     uint32_t bf_load32(const uint32_t *word)
@@ -74,6 +77,9 @@ cdef extern from "core/channel.h" nogil:
     int bf_go_to_sleep(bf_channel *channel, int is_sending)
     void bf_get_up(bf_channel *channel)
 
+cdef extern from "<sched.h>" nogil:
+    int sched_getcpu()
+
 cdef extern from "core/laps.h" nogil:
     ctypedef struct bf_lap_times:
         uint64_t *spent_ns
@@ -84,6 +90,7 @@ cdef extern from "core/laps.h" nogil:
 
 LAPS = ("init", "wait", "decode", "run", "encode", "publish", "blocked")
 cdef dict _LAP_NUMBERS = {lap: number for number, lap in enumerate(LAPS)}
+
 REQUEST_RUN = BF_REQUEST_RUN
 REQUEST_CALL = BF_REQUEST_CALL
 RESULT = BF_RESULT
@@ -108,6 +115,7 @@ cdef class Channel:
     """
 
     cdef bf_channel channel
+    cdef bf_patience patience
     cdef bf_buffer scratch  # one frame, as long as it is checked
     cdef uint64_t mapped_size
     cdef readonly int fd
@@ -194,17 +202,49 @@ cdef class Channel:
 
         Returns False, and takes nothing, while an earlier payload is still being sent.
         """
-        if self.pending is not None and not self.flush():
+        cdef bint taken = self.take_in(index, attempt, payload)
+        self.publish()
+        return taken
+
+    def call_all(self, ready not None, dict payloads not None, dict attempts not None, uint64_t room):
+        """Ask for the first ``room`` calls of the deque ``ready``, by their numbers; take those from it that were taken."""
+        while room and ready:
+            index = ready[0]
+            if not self.take_in(index, attempts.get(index, 1) if attempts else 1, payloads[index]):
+                break
+            ready.popleft()
+            room -= 1
+        self.publish()
+
+    def call_first(self, calls not None, dict payloads not None):
+        """Ask for the first of ``calls``, and move it to ``payloads``: both or neither, whenever a signal comes."""
+        cdef bytes payload
+        index, payload = calls.popleft()
+        payloads[index] = payload
+        self.take_in(index, 1, payload)
+        self.publish()
+        return PyBytes_GET_SIZE(payload)
+
+    cdef bint take_in(self, uint64_t index, uint32_t attempt, bytes payload) except -1:
+        """One more payload, unpublished; False while an earlier one is still being sent."""
+        if self.pending is not None and not self.write_pending():
             return False
         self.pending = payload
         self.pending_offset = 0
         self.pending_index = index
         self.pending_attempt = attempt
-        self.flush()
+        self.write_pending()
         return True
 
     def flush(self):
         """Send more of the payload in hand; True when nothing is left to send."""
+        if self.pending is None:
+            return True
+        cdef bint done = self.write_pending()
+        self.publish()
+        return done
+
+    cdef bint write_pending(self) except -1:
         if self.pending is None:
             return True
         cdef bf_record record
@@ -224,7 +264,6 @@ cdef class Channel:
             record.payload_size = <uint32_t>(left if done else frame)
             flight.sequence = self.channel.request.sequence
             if not bf_try_write(&self.channel.request, &record, data + self.pending_offset):
-                self.publish()
                 return False
             self.pending_offset += record.payload_size
         flight.index = flight.start = self.pending_index
@@ -232,7 +271,6 @@ cdef class Channel:
         if bf_add_flight(&self.channel, &flight) < 1:
             raise MemoryError("no memory for the books of a worker")
         self.pending = None
-        self.publish()
         return True
 
     def stop(self):
@@ -334,6 +372,29 @@ cdef class Channel:
         """Say that the driver is awake, and will drain now."""
         bf_get_up(&self.channel)
 
+    def set_spin(self, uint32_t spin_ns, uint32_t grace_ns=0):
+        """How long the worker may look for its next request before it sleeps; and wait, then, before it wakes us."""
+        cdef bf_shared *shared = self.channel.shared
+        if shared.spin_ns != spin_ns:
+            bf_store32(&shared.spin_ns, spin_ns)
+        if shared.grace_ns != grace_ns:
+            bf_store32(&shared.grace_ns, grace_ns)
+
+    def look(self, uint64_t limit_ns):
+        """Look for an answer for up to ``limit_ns``, without the interpreter and without sleeping; True: there is one."""
+        cdef int found
+        bf_store32(&self.channel.shared.driver_cpu, 1 + sched_getcpu())
+        with nogil:
+            found = bf_spin(&self.patience, self.channel.completion.tail, self.channel.completion.position, limit_ns)
+        return found != 0
+
     def drain(self):
         """Take every answer published so far, as a list of notes (see ``Gather.drain``)."""
         return _drain(self, None)
+
+    def drain_calls(self, dict payloads not None, dict attempts not None, dict values not None, list notes not None):
+        """Take every answer published so far: results into ``values``, by the call's number; the calls go from the others.
+
+        Other notes go to ``notes``.  Returns the bytes of the results, and those of their calls.
+        """
+        return _drain_calls(self, payloads, attempts, values, notes)

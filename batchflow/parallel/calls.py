@@ -11,22 +11,20 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 from batchflow import _core
 from batchflow._core import Channel, Note
 from batchflow.clock import Clock, SystemClock
-from batchflow.errors import BatchflowError, EntryScriptError, ResourceError, WorkerDiedError
+from batchflow.errors import EntryScriptError, ResourceError, WorkerDiedError
+from batchflow.parallel.call_errors import death_error, exception_of
 from batchflow.parallel.call_setup import CallSetup
 from batchflow.parallel.pace import QUEUE_SIZE, Pace
 from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFailed, PoolEvent, WorkerDied
-from batchflow.pool.pool import WorkerPool
+from batchflow.pool.pool import ALONE, Asleep, WorkerPool
 from batchflow.pool.slot import PoolLimits, Slot
 from batchflow.pool.zygote_client import ZygoteClient
-from batchflow.text import mebibytes
 from batchflow.worker.spec import WorkerSpec
 
 FAILURES_MAX = 3
@@ -37,27 +35,10 @@ FORK_FAILURES_MAX = 6
 DEPTH_MAX = 1024
 RECORD_SIZE = 64
 """Bytes that the rings count as one request: the payload of a call makes it several."""
+SPIN_NS = 50_000
+"""How long whoever waits looks before it sleeps, where a processor is to spare: about what it takes to be woken."""
 STOP_GRACE_S = 5.0
 """For workers to end by themselves, so that what they have printed is written."""
-
-
-class Outcome(NamedTuple):
-    """What became of a call: ``value`` is the pickled return value, or ``error`` is set."""
-
-    call_index: int
-    value: bytes | None
-    error: BaseException | None
-
-
-class RemoteTraceback(Exception):
-    """The traceback in the worker; the cause of an exception that came from there."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-    def __str__(self) -> str:
-        return f"\n{self.text}"
 
 
 class Caller:
@@ -85,6 +66,8 @@ class Caller:
         else:
             self._pool = make_pool(spec, limits, pickled)
         self.worker_count = spec.worker_count
+        self._cores = spec.cores
+        self._spin_ns = SPIN_NS if spec.cores > 1 else 0
         self.outstanding_size = 0
         """Bytes of the calls that are outstanding."""
         self._pid = 0
@@ -93,7 +76,13 @@ class Caller:
         self._attempt: dict[int, int] = {}  # of the calls tried before
         self._paces: dict[int, Pace] = {}  # by the generation of a worker
         self._damaged: set[int] = set()  # generations
-        self._outcomes: list[Outcome] = []
+        self._notes: dict[int, list[Note]] = {}  # by generation: drained and not looked at yet
+        self.values: dict[int, bytes] = {}
+        """What calls returned, pickled, by the call's number; whoever drives it takes them out."""
+        self.values_size = 0
+        """Bytes of all values ever."""
+        self.errors: dict[int, BaseException] = {}
+        """Why calls have no value; likewise."""
         self._failures = self._idle_deaths = self._zygote_deaths = 0
         self._last_trouble = ""
         self._given_up: set[int] = set()  # workers
@@ -138,16 +127,17 @@ class Caller:
         """Make ``pump`` return soon; may be called from another thread, before ``close``."""
         self._pool.wake()
 
-    def pump(self, timeout_s: float) -> list[Outcome]:
-        """Send what can be sent, wait for news up to ``timeout_s``, report what has come back.
+    def pump(self, timeout_s: float, asleep: Asleep = ALONE) -> None:
+        """Send what can be sent, wait for news up to ``timeout_s``, take what came into ``values`` and ``errors``.
 
+        ``asleep`` is entered for the sleep: meanwhile another thread may call what sends or reads at once.
         Raises ``EntryScriptError`` when no worker gets ready, ``WorkerDiedError`` when they keep dying without any call
         to blame, ``ResourceError`` when none can be started.
         """
         try:
             self._start_needed()
             self._fill()
-            for event in self._pool.wait(timeout_s):
+            for event in self._pool.wait(timeout_s, asleep):
                 self._take_event(event)
             for slot in self._pool.slots:
                 if slot.asked_for and slot.channel.generation not in self._damaged:
@@ -156,10 +146,14 @@ class Caller:
             self._fill()
         except OSError as error:
             raise ResourceError(f"the pool of workers cannot go on: {error}") from error
-        outcomes, self._outcomes = self._outcomes, []
-        if outcomes:
+        if self.values or self.errors:
             self._idle_deaths = self._zygote_deaths = 0
-        return outcomes
+
+    def take(self) -> tuple[dict[int, bytes], dict[int, BaseException]]:
+        """What is in ``values`` and ``errors``, out of them."""
+        values, self.values = self.values, {}
+        errors, self.errors = self.errors, {}
+        return values, errors
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         """Let the workers that are ready end by themselves, then end what is left."""
@@ -175,10 +169,46 @@ class Caller:
             self._pool.close()
             self._pool.slots.clear()  # and with them the memory of the rings, however long this object is kept
 
+    # One call at a time.  A signal's handler may end these at any line, and nothing is lost.
+
+    def idle_channel(self) -> Channel | None:
+        """Where a call can be sent at once, if there is no other."""
+        if self._payloads:
+            return None
+        for slot in self._pool.slots:
+            channel = slot.channel
+            if slot.ready and slot.asked_for and not slot.retired and not channel.in_flight:
+                return channel
+        return None
+
+    def call_at_once(self, calls: deque[tuple[int, bytes]], channel: Channel, *, is_awaited: bool) -> None:
+        """Send the first of ``calls`` through an idle channel.  ``is_awaited``: somebody will look for its answer."""
+        channel.set_spin(self._spin_ns, self._spin_ns if is_awaited else 0)
+        self.outstanding_size += channel.call_first(calls, self._payloads)
+
+    def look(self, channel: Channel) -> bool:
+        """Wait for an answer as long as it costs less than to sleep; needs no lock."""
+        if channel.look(self._spin_ns):
+            return True
+        channel.set_spin(self._spin_ns)
+        return False
+
+    def read_at_once(self, channel: Channel) -> None:
+        """Take what has come into ``values``; what else there is to tell is left to ``pump``."""
+        if channel.generation not in self._damaged:
+            notes = self._notes.setdefault(channel.generation, [])
+            self.outstanding_size -= channel.drain_calls(self._payloads, self._attempt, self.values, notes)[1]
+
+    @property
+    def has_news(self) -> bool:
+        """Something was read at once that is still here."""
+        return bool(self.values) or any(self._notes.values())
+
     # Calls
 
     def _fill(self) -> None:
         slots = [slot for slot in self._pool.slots if slot.ready and slot.asked_for and not slot.retired]
+        spin_ns = self._spin_ns if min(len(slots), len(self._payloads)) < self._cores else 0
         for slot in slots:
             channel = slot.channel
             if channel.in_flight and not channel.flush():
@@ -192,14 +222,18 @@ class Caller:
             if self._ready and channel.in_flight <= depth // 2:
                 # An eighth done is news: results wait no longer than that, and their reader need not be woken for each.
                 size = len(self._payloads[self._ready[0]])
+                channel.set_spin(spin_ns)
                 channel.set_low_water((depth - depth // 8) * (1 + -(-size // RECORD_SIZE)))
                 self._send(channel, depth - channel.in_flight)
 
     def _send(self, channel: Channel, room: int) -> None:
         ready, accept = self._ready, self._accept
+        if accept is None:
+            channel.call_all(ready, self._payloads, self._attempt, room)
+            return
         while room > 0 and ready:
             index = ready.popleft()
-            if accept is not None and not accept(index):
+            if not accept(index):
                 self._forget(index)
             elif channel.call(index, self._attempt.get(index, 1), self._payloads[index]):
                 room -= 1
@@ -211,19 +245,21 @@ class Caller:
         self.outstanding_size -= len(self._payloads.pop(index))
         self._attempt.pop(index, None)
 
-    def _report(self, index: int, value: bytes | None, error: BaseException | None) -> None:
+    def _report(self, index: int, error: BaseException) -> None:
         self._forget(index)
-        self._outcomes.append(Outcome(index, value, error))
+        self.errors[index] = error
+
+    def _drain(self, channel: Channel) -> list[Note]:
+        """Take what calls returned; what else there is to tell."""
+        notes = self._notes.pop(channel.generation, [])
+        values_size, calls_size = channel.drain_calls(self._payloads, self._attempt, self.values, notes)
+        self.values_size += values_size
+        self.outstanding_size -= calls_size
+        return notes
 
     def _read(self, slot: Slot) -> None:
-        result, payloads, outcomes = _core.RESULT, self._payloads, self._outcomes
-        for note in slot.channel.drain():
-            if note.kind == result:  # the hot path
-                index = note.mini_batch_index
-                self.outstanding_size -= len(payloads.pop(index))
-                self._attempt.pop(index, None)
-                outcomes.append(Outcome(index, note.payload, None))
-            elif note.kind == _core.DAMAGED:
+        for note in self._drain(slot.channel):
+            if note.kind == _core.DAMAGED:
                 self._damaged.add(slot.channel.generation)
                 slot.ready = False
                 self._pool.kill_worker(slot.number)
@@ -239,11 +275,9 @@ class Caller:
 
     def _take_note(self, note: Note) -> bool:
         """True if the call had no memory left: what its worker still holds may be much."""
-        if note.kind == _core.RESULT:
-            self._report(note.mini_batch_index, note.payload, None)
-        elif note.kind == _core.FAILURE:
+        if note.kind == _core.FAILURE:
             error = exception_of(note.payload)
-            self._report(note.mini_batch_index, None, error)
+            self._report(note.mini_batch_index, error)
             return isinstance(error, MemoryError)
         elif note.kind == _core.INIT_FAILED:
             self._failures += 1
@@ -295,7 +329,7 @@ class Caller:
         generation = death.channel.generation
         damaged = generation in self._damaged
         init_failed = death.init_failed
-        for note in () if damaged else death.channel.drain():
+        for note in () if damaged else self._drain(death.channel):
             damaged = damaged or note.kind == _core.DAMAGED
             init_failed = init_failed or note.kind == _core.INIT_FAILED
             if note.kind != _core.READY:
@@ -329,35 +363,6 @@ class Caller:
             if attempt < self._attempts:
                 self._attempt[indices[0]] = attempt + 1
             else:
-                self._report(indices.pop(0), None, death_error(death, attempt, self._timeout_s, damaged=damaged))
+                self._report(indices.pop(0), death_error(death, attempt, self._timeout_s, damaged=damaged))
         self._ready.extendleft(reversed(indices))
         return started
-
-
-def exception_of(payload: bytes) -> BaseException:
-    """The exception that the worker raised, with its traceback as the cause; one of ours if it cannot be rebuilt."""
-    description, pickled = pickle.loads(payload)
-    traceback = description["traceback"]
-    error: object = None
-    if pickled is not None:
-        try:
-            error = pickle.loads(pickled)
-        except (Exception, SystemExit):
-            error = None
-    if isinstance(error, Exception):
-        error.__cause__ = RemoteTraceback(traceback)
-        return error
-    text = traceback or f"{description['error_type']}: {description['message']}"
-    return EntryScriptError(text, traceback=traceback)
-
-
-def death_error(death: WorkerDied, attempt: int, timeout_s: float | None, *, damaged: bool) -> BatchflowError:
-    """Why a call has no result although it was tried as often as allowed."""
-    if death.timed_out and timeout_s is not None:
-        return WorkerDiedError(f"the call took longer than timeout_s={timeout_s:g}, attempt={attempt}")
-    what = f"died: {death.exit.describe()}{death.crashed_at and f' at {death.crashed_at}'}"
-    if damaged:
-        what = "wrote over memory that is not its own and was killed"
-    elif death.out_of_memory:
-        what = f"was killed by the kernel because memory ran out, peak memory {mebibytes(death.peak_rss)}"
-    return WorkerDiedError(f"worker {death.worker} {what}, pid={death.exit.pid}, attempt={attempt}")

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from batchflow.parallel.call_setup import call_setup, positive
-from batchflow.parallel.calls import Caller, Outcome
+from batchflow.parallel.calls import Caller
 from batchflow.worker.travel import dumps
 
 Item = TypeVar("Item")
@@ -73,7 +73,7 @@ def _results(caller: Caller, items: Iterator[Any], mini_batch_size: int) -> Iter
 
 
 class _Window:
-    """Mini-batches read and submitted, results that wait for their turn."""
+    """Mini-batches read and submitted; results wait in the caller for their turn."""
 
     def __init__(self, caller: Caller, items: Iterator[Any], mini_batch_size: int) -> None:
         self._caller = caller
@@ -81,8 +81,7 @@ class _Window:
         self._mini_batch_size = mini_batch_size
         self._more = True
         self._delivered = 0
-        self._waiting: dict[int, Outcome] = {}
-        self._waiting_size = 0
+        self._delivered_size = 0
         self.submitted = 0
         self.pump_s = 0.0
         """When to look after the workers again."""
@@ -92,18 +91,16 @@ class _Window:
     def read(self) -> None:
         """Submit what the workers will need; little before the first result, so that an early error comes early."""
         caller, items, size = self._caller, self._items, self._mini_batch_size
-        limit = caller.ahead_count if self._delivered else 4 * caller.worker_count
+        limit = self._delivered + (caller.ahead_count if self._delivered else 4 * caller.worker_count)
+        waiting_size = caller.values_size - self._delivered_size
+        submit, submitted = caller.submit, self.submitted
         try:
-            while (
-                self._more
-                and self.submitted - self._delivered < limit
-                and self._waiting_size + caller.outstanding_size < AHEAD_SIZE
-            ):
+            while self._more and submitted < limit and waiting_size + caller.outstanding_size < AHEAD_SIZE:
                 mini_batch = list(islice(items, size))
                 self._more = len(mini_batch) == size
                 if mini_batch:
-                    caller.submit(self.submitted, dumps(mini_batch))
-                    self.submitted += 1
+                    submit(submitted, dumps(mini_batch))
+                    self.submitted = submitted = submitted + 1
         except Exception as error:
             self.trouble = error
             self._more = False
@@ -113,25 +110,22 @@ class _Window:
 
         Raises what its call raised.
         """
-        while (outcome := self._waiting.pop(self._delivered, None)) is None:
+        while (value := self._caller.values.pop(self._delivered, None)) is None:
+            if (error := self._caller.errors.pop(self._delivered, None)) is not None:
+                raise error
             if self._delivered == self.submitted:
                 self.read()
             if self._delivered == self.submitted:
                 return None
             self.pump(TICK_S)
         self._delivered += 1
-        if outcome.value is None:
-            raise outcome.error or ValueError("a call that ended with neither a value nor an error")
-        self._waiting_size -= len(outcome.value)
-        return outcome.value
+        self._delivered_size += len(value)
+        return value
 
     def pump(self, timeout_s: float) -> None:
         """Look after the workers, take what they have done, give them more."""
-        for outcome in self._caller.pump(timeout_s):
-            self._waiting[outcome.call_index] = outcome
-            if outcome.value is None:
-                self._more = False  # nothing behind a failure is ever delivered
-            else:
-                self._waiting_size += len(outcome.value)
+        self._caller.pump(timeout_s)
+        if self._caller.errors:
+            self._more = False  # nothing behind a failure is ever delivered
         self.read()
         self.pump_s = time.monotonic() + PUMP_S

@@ -13,6 +13,8 @@ import errno
 import os
 import select
 import signal
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
 
 from batchflow._core import Channel, Listing
 from batchflow.clock import Clock, SystemClock
@@ -33,6 +35,8 @@ STUCK_S = 10.0
 """How long a worker may live on after SIGKILL; then the kernel holds it, and nobody waits for it any more."""
 STUCK_CLOSE_S = 1.0
 """How long to wait at the end for processes of which one is known to be stuck."""
+Asleep: TypeAlias = AbstractContextManager[Any]
+ALONE: Asleep = contextlib.nullcontext()
 
 
 class WorkerPool:
@@ -74,7 +78,7 @@ class WorkerPool:
 
     def start(self) -> None:
         """Exec the zygote; it begins to load the user's code at once."""
-        self._event_fd = _new_event_fd()
+        self._event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.epoll()
         self._poll.register(self._event_fd, select.EPOLLIN)
         if not self._zygote.started:
@@ -141,17 +145,18 @@ class WorkerPool:
 
     # Waiting
 
-    def wait(self, timeout_s: float = TICK_S) -> list[PoolEvent]:
+    def wait(self, timeout_s: float = TICK_S, asleep: Asleep = ALONE) -> list[PoolEvent]:
         """Sleep until a worker has something to say or ``timeout_s`` are over; returns the news about processes.
 
-        What workers published is not news: drain their channels after every return.
+        What workers published is not news: drain their channels after every return.  ``asleep`` is entered to sleep.
         """
         self._zygote.flush()
         channels = [slot.channel for slot in self.slots if slot.asked_for]
         sleepy = True
         for channel in channels:
             sleepy = channel.go_to_sleep() and sleepy
-        ready = self._epoll.poll(timeout_s if sleepy and not self._news else 0)
+        with asleep:
+            ready = self._epoll.poll(timeout_s if sleepy and not self._news else 0)
         for channel in channels:
             channel.get_up()
         for descriptor, _ in ready:
@@ -393,8 +398,3 @@ class WorkerPool:
         self._poll.close()
         os.close(self._event_fd)
         self._poll = None
-
-
-def _new_event_fd() -> int:
-    """A non-blocking, close-on-exec eventfd; Python 3.10 has the call."""
-    return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

@@ -55,7 +55,7 @@ def dumps_by_value(value: object, modules: Iterable[str] = ()) -> bytes:
 
 def dump_function(function: Callable[..., Any]) -> bytes:
     """A function alone, by reference where it can be imported."""
-    if reference_of(function) is not None:
+    if reference_of(function.function if isinstance(function, (Batch, Chunk)) else function) is not None:
         return pickle.dumps(function, PROTOCOL)
     return dumps_by_value(function, unimportable_modules(function))
 

@@ -52,7 +52,7 @@ FACE_LAYER = 6
 
 SHELL = ("batchflow/runner/steps.py",)
 SHELLS = {"sh", "bash", "/bin/sh", "/bin/bash"}
-PICKLING = tuple(f"batchflow/parallel/{name}.py" for name in ("calls", "executor", "mapping"))
+PICKLING = tuple(f"batchflow/parallel/{name}.py" for name in ("call_errors", "engine", "mapping"))
 PICKLING += tuple(f"batchflow/worker/{name}.py" for name in ("calls", "travel", "user_code"))
 FORKING = ("batchflow/worker/zygote.py", "batchflow/worker/guard.py")
 """Programs of one thread that were exec'd for the purpose."""

@@ -6,6 +6,7 @@
  * byte for byte.  Forged: one field of one record is changed and the checksum made right again.  Then it is known what
  * must come of it.
  */
+#define _GNU_SOURCE
 #include "common.h"
 
 #define ANSWERS 5

@@ -4,6 +4,7 @@
  *
  * After a failure the gather's user ends the run, so all that is asked of it is to say so and to leak nothing.
  */
+#define _GNU_SOURCE
 #include <stdlib.h>
 
 static long left = -1; /* allocations until one fails; below zero none does */

@@ -4,8 +4,9 @@
  *
  * With -DTHREADS the two are threads, for ThreadSanitizer.
  *
- * The driver asks in bursts through rings that are nearly always full or empty, and sleeps as WorkerPool.wait does.  A
- * wake-up that is lost shows as a sleep that nothing ends.
+ * The driver asks in bursts through rings that are nearly always full or empty, and sleeps as WorkerPool.wait does, or
+ * looks for answers although it is down as asleep, as a caller does beside it.  The worker may look, too, and may be told
+ * to leave the driver alone for a moment.  A wake-up that is lost shows as a sleep that nothing ends.
  */
 #define _GNU_SOURCE
 #include "common.h"
@@ -54,6 +55,7 @@ static void *work(void *words) {
 static int burst(bf_channel *channel, const script *told, uint64_t *index, uint64_t count, int event_fd) {
     bf_buffer scratch = {0}, notes = {0};
     uint64_t asked = 0, answered = 0;
+    bf_patience patience = {0};
     while (answered < count) {
         while (asked < count) {
             bf_flight flight = {.index = *index, .items = 1, .attempt = 1};
@@ -65,9 +67,15 @@ static int burst(bf_channel *channel, const script *told, uint64_t *index, uint6
         bf_publish(&channel->request);
         bf_wake_worker(channel->shared);
         bf_store_release(&channel->shared->low_water, asked == count ? 0 : below(8) * sizeof(bf_record));
+        bf_store32(&channel->shared->spin_ns, below(2) ? (uint32_t)below(20000) : 0);
+        bf_store32(&channel->shared->grace_ns, below(2) ? (uint32_t)below(20000) : 0);
+        bf_store32(&channel->shared->driver_cpu, below(2) ? 1 + (uint32_t)sched_getcpu() : 0);
         struct pollfd news = {event_fd, POLLIN, 0};
         uint64_t number;
-        if (poll(&news, 1, bf_go_to_sleep(channel, 0) ? PATIENCE_MS : 0) == 0 && bf_load32(&channel->shared->driver_sleeping)) {
+        int sleeps = bf_go_to_sleep(channel, 0);
+        if (sleeps && below(2))
+            sleeps = !bf_spin(&patience, channel->completion.tail, channel->completion.position, below(20000));
+        if (poll(&news, 1, sleeps ? PATIENCE_MS : 0) == 0 && sleeps && bf_load32(&channel->shared->driver_sleeping)) {
             violated("nobody woke the driver, answered %llu of %llu", (unsigned long long)answered,
                      (unsigned long long)count);
             return 0;

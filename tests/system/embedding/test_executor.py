@@ -19,7 +19,7 @@ from system.embedding import callees
 from system.runner.processes import descendants, wait_until
 
 import batchflow
-from batchflow.parallel.executor import IDLE_S
+from batchflow.parallel.engine import IDLE_S
 
 TIMEOUT_S = 60
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchflow._core import Channel, Port
 from batchflow.clock import FakeClock
 from batchflow.model import WorkerExit
 from batchflow.parallel.call_setup import call_setup
-from batchflow.parallel.calls import Caller, Outcome
+from batchflow.parallel.calls import Caller
 from batchflow.pool.events import ForkFailed, PoolEvent, WorkerDied
+from batchflow.pool.pool import ALONE, Asleep
 from batchflow.pool.slot import PoolLimits, Slot
 from batchflow.pool.watch import Watch
 from batchflow.worker.spec import WorkerSpec
@@ -58,7 +59,9 @@ class PlayedPool:
     def alive_count(self) -> int:
         return sum(slot.asked_for for slot in self.slots)
 
-    def wait(self, timeout_s: float) -> list[PoolEvent]:
+    def wait(self, timeout_s: float, asleep: Asleep = ALONE) -> list[PoolEvent]:
+        with asleep:
+            pass
         news, self.news = self.news, []
         for event in news:
             if isinstance(event, (WorkerDied, ForkFailed)):
@@ -94,6 +97,14 @@ class PlayedPool:
         )
 
 
+class Outcome(NamedTuple):
+    """What became of a call."""
+
+    call_index: int
+    value: bytes | None
+    error: BaseException | None
+
+
 class Table:
     """A ``Caller``, the pool played for it, and its clock."""
 
@@ -114,7 +125,13 @@ class Table:
             self.caller.submit(index, b"call %d" % index)
 
     def pump(self) -> list[Outcome]:
-        return self.caller.pump(0)
+        """One round, and what became of calls: those with a value first."""
+        self.caller.pump(0)
+        values, errors = self.caller.take()
+        return [
+            *(Outcome(index, value, None) for index, value in values.items()),
+            *(Outcome(index, None, error) for index, error in errors.items()),
+        ]
 
     def get_ready(self) -> None:
         """Start what is needed, and let every worker say that it is ready."""

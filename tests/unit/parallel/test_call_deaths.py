@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from unit.parallel.played import Table
+from unit.parallel.played import Outcome, Table
 
 from batchflow.errors import EntryScriptError, WorkerDiedError
-from batchflow.parallel.calls import Outcome
 from batchflow.pool.events import ZygoteDied
 from batchflow.worker.calls import pickled_failure
 

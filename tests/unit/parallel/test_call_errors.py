@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from batchflow.errors import EntryScriptError, UsageError
+from batchflow.parallel.call_errors import RemoteTraceback, exception_of
 from batchflow.parallel.call_setup import call_setup, call_spec
-from batchflow.parallel.calls import RemoteTraceback, exception_of
 from batchflow.worker.calls import pickled_failure
 
 

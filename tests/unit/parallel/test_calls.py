@@ -7,10 +7,9 @@ import pickle
 import threading
 
 import pytest
-from unit.parallel.played import Table
+from unit.parallel.played import Outcome, Table
 
 from batchflow.errors import EntryScriptError, ResourceError
-from batchflow.parallel.calls import Outcome
 from batchflow.pool.events import ForkFailed, LoadFailed
 from batchflow.worker.calls import pickled_failure
 
