@@ -32,7 +32,6 @@ typedef struct {
     int in_order;
 } bf_gather;
 
-
 enum { BF_NOTE_COLUMNS = 5, BF_NOTE_DAMAGED = 6, BF_NOTE_PART = 7 };
 
 /* Something the driver's Python must look at; `bytes` is owned by the note. */
