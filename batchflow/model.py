@@ -6,10 +6,9 @@ Knows no files, processes or clocks.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
-
-from batchflow.dataclass import asdict, dataclass, field
 
 
 @dataclass(frozen=True)

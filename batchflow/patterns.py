@@ -9,10 +9,10 @@ same file name it by the same bytes, links apart.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from batchflow import _core
-from batchflow.dataclass import dataclass
 from batchflow.errors import DatasetError
 
 _COMPONENTS_MAX = 63

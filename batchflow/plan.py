@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection
+from dataclasses import dataclass
 
-from batchflow.dataclass import dataclass
 from batchflow.isolation import Isolation, Part
 from batchflow.mini_batches import FailedMiniBatches, MiniBatches
 from batchflow.model import Dispatch, Failure, Shortfall

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from batchflow.cli.help import EXAMPLES, TOP_HELP, VERBS
-from batchflow.dataclass import dataclass
 from batchflow.errors import UsageError
 
 _WORKFLOW_NAMES = ("workflow.toml", "batchflow.toml")

@@ -7,8 +7,7 @@ facts go, the least important first.
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from batchflow.dataclass import dataclass
+from dataclasses import dataclass
 
 _BAR_WIDTH, _BAR_WIDTH_MIN = 24, 6
 _DROPPED = ("workers", "rate", "eta", "elapsed", "note", "failed")

@@ -6,11 +6,11 @@ Pure: values in, text out; the only file it knows is the path it is told to ment
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchflow.cli.text import one_line, short_path, signal_label
-from batchflow.dataclass import dataclass, field
 from batchflow.errors import BatchflowError, InternalError, InterruptedRunError, RefusedError, WorkflowError
 from batchflow.model import Event, Notice, StepFailed, StepFinished, StepNotRun, StepSkipped, StepStarted
 from batchflow.text import count, duration, safe_text

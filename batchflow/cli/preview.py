@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from batchflow.cli.backend import Backend
 from batchflow.cli.look import load
 from batchflow.cli.plans import plan_json, plan_lines
 from batchflow.cli.streams import write_data, write_json
-from batchflow.dataclass import replace
 from batchflow.errors import BatchflowError, UsageError
 
 if TYPE_CHECKING:

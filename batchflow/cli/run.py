@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,6 @@ from batchflow.cli.streams import QuietStream, standard_error, write_json
 from batchflow.cli.text import one_line
 from batchflow.clock import SystemClock
 from batchflow.control import StopRequest
-from batchflow.dataclass import dataclass
 from batchflow.model import Event
 from batchflow.text import count
 

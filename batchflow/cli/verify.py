@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ from batchflow.cli.look import load
 from batchflow.cli.plans import JSON_VERSION, committed_json
 from batchflow.cli.streams import write_data, write_json
 from batchflow.cli.text import short_path, size
-from batchflow.dataclass import dataclass
 from batchflow.errors import BatchflowError, RefusedError
 from batchflow.text import count, safe_text
 

@@ -16,12 +16,12 @@ sums are those of the state, so that a flipped bit is noticed; all changes of on
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from batchflow._core import Extent
-from batchflow.dataclass import asdict, dataclass, field, replace
 from batchflow.errors import InternalError
 from batchflow.journal.database import Database, Kind, pack
 from batchflow.journal.shapes import ShapeError, check_receipt, check_signature

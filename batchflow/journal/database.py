@@ -16,10 +16,10 @@ import sqlite3
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from batchflow.dataclass import dataclass
 from batchflow.errors import ROOM_HINT, JournalError, NoRoomError, RefusedError, ResourceError
 from batchflow.journal.shapes import revived
 from batchflow.journal.state_folder import make_state_folder, open_private_file

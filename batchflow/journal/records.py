@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from batchflow.dataclass import asdict, dataclass, field
 from batchflow.journal.database import Database, Kind, pack
 from batchflow.journal.shapes import ShapeError, check_digest, check_receipt, check_signature, check_states
 

@@ -9,9 +9,9 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
-from batchflow.dataclass import MISSING, fields, is_dataclass
 from batchflow.model import Receipt
 
 Value = TypeVar("Value")

@@ -10,12 +10,12 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from batchflow._core import Extent, crc32c
-from batchflow.dataclass import dataclass
 from batchflow.model import FailureEntry
 from batchflow.output.checksums import blocks, checksum_text, file_checksum
 

@@ -22,10 +22,10 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from batchflow.dataclass import dataclass
 from batchflow.errors import RefusedError, ResourceError, StepFailedError
 from batchflow.failpoints import reach
 from batchflow.temporary import partial_path, previous_path

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from batchflow.dataclass import fields
 from batchflow.errors import InternalError, JournalError
 from batchflow.model import Receipt
 from batchflow.output.replace import write_text

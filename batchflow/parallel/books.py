@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from batchflow._core import Gather, Listing
 from batchflow.clock import Clock
 from batchflow.control import StopLevel, StopRequest
 from batchflow.data import list_files
-from batchflow.dataclass import replace
 from batchflow.errors import InternalError, NoRoomError
 from batchflow.failpoints import reach
 from batchflow.journal.commits import Journal, State, Totals

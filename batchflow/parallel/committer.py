@@ -16,13 +16,13 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 from batchflow._core import Extent, crc32c
 from batchflow.clock import Clock
-from batchflow.dataclass import dataclass, replace
 from batchflow.errors import InternalError, JournalError, NoRoomError, ResourceError
 from batchflow.failpoints import reach
 from batchflow.journal.commits import Journal, State, Totals

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from batchflow import _core
 from batchflow._core import Channel, Gather, Note
-from batchflow.dataclass import dataclass, field, replace
 from batchflow.errors import InternalError
 from batchflow.model import Dispatch, Failure, FailureEntry, Shortfall
 from batchflow.output.failed import entry_of_failure, entry_of_shortfall

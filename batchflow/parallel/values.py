@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from batchflow._core import Listing
-from batchflow.dataclass import dataclass, field
 from batchflow.workflow.values import ParallelSettings
 
 

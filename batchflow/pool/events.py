@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from batchflow._core import Channel
-from batchflow.dataclass import dataclass
 from batchflow.model import WorkerExit
 
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)

@@ -14,11 +14,11 @@ import os
 import select
 import signal
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from batchflow._core import Channel, Listing
 from batchflow.clock import Clock, SystemClock
-from batchflow.dataclass import replace
 from batchflow.errors import InternalError
 from batchflow.model import WorkerExit
 from batchflow.pool.events import ForkFailed, InitTimedOut, LoadedLate, LoadFailed, PoolEvent, WorkerDied, ZygoteDied

@@ -5,8 +5,9 @@ Invariant: the process in a slot, if it lives, holds the rings of the slot's cha
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from batchflow._core import Channel
-from batchflow.dataclass import dataclass, field
 from batchflow.pool.backoff import Backoff
 from batchflow.pool.logs import WorkerLog
 from batchflow.pool.watch import Watch

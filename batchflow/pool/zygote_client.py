@@ -16,11 +16,11 @@ import subprocess
 import sys
 import weakref
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import batchflow
-from batchflow.dataclass import dataclass
 from batchflow.errors import ResourceError
 from batchflow.pool.session import kill_session
 from batchflow.worker.lifeline import wake_at_end

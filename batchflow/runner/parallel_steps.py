@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from batchflow.dataclass import dataclass, field
 from batchflow.errors import JournalError, RefusedError, ResourceError
 from batchflow.journal.commits import JOURNAL_NAME, State
 from batchflow.journal.records import Success

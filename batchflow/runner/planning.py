@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchflow.dataclass import dataclass, field, replace
 from batchflow.errors import BatchflowError, JournalError, RefusedError, ResourceError, UsageError
 from batchflow.runner.freshness import compare, compare_outputs, judge
 from batchflow.runner.prospects import Pasts, Prospect, cannot_retry, for_one_step, prospect, retry_reason, waiting

@@ -15,10 +15,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from batchflow.control import StopLevel, StopRequest
-from batchflow.dataclass import dataclass
 from batchflow.errors import InternalError, ResourceError
 from batchflow.journal.state_folder import open_private_file
 from batchflow.pool.session import kill_session

@@ -5,9 +5,9 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from batchflow.dataclass import replace
 from batchflow.model import Event, StepProfiled
 from batchflow.runner.values import StepRecord
 

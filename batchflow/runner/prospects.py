@@ -7,9 +7,9 @@ steps that ``retry`` is about.  Reads journals, changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from batchflow.dataclass import dataclass, replace
 from batchflow.errors import BatchflowError, JournalError, RefusedError
 from batchflow.runner.places import kept_outputs, step_folder
 from batchflow.runner.resume import Past, decide, look

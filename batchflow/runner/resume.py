@@ -13,10 +13,10 @@ Invariant: work is dropped only with a notice, and never more than ``WORK_AT_STA
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchflow.dataclass import dataclass
 from batchflow.errors import ChangedStepError, RefusedError
 from batchflow.runner.freshness import compare, judge
 from batchflow.runner.values import Committed, Reason, RunOptions

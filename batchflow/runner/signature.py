@@ -24,11 +24,11 @@ import shlex
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from batchflow._core import Listing
-from batchflow.dataclass import fields
 from batchflow.errors import DatasetError
 from batchflow.redaction import asks_for_secret, fingerprint, fingerprinted, names_secret
 from batchflow.runner.code import CodeReader

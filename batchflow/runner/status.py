@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from batchflow.dataclass import fields
 from batchflow.errors import BatchflowError
 from batchflow.journal.lock import holder_is_alive
 from batchflow.journal.records import PastRun, Records

@@ -11,12 +11,12 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from batchflow._core import Listing
 from batchflow.control import StopRequest
-from batchflow.dataclass import dataclass, field, replace
 from batchflow.errors import InternalError, InterruptedRunError, StepFailedError
 from batchflow.journal.state_folder import make_state_folder
 from batchflow.model import Event, Receipt

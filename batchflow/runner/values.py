@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from batchflow.dataclass import dataclass, field
 from batchflow.model import Receipt
 from batchflow.text import count, duration
 from batchflow.workflow.values import Position

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from batchflow.dataclass import dataclass, field
 from batchflow.errors import JournalError, RefusedError, UsageError
 from batchflow.journal.commits import JOURNAL_NAME, Journal, State
 from batchflow.journal.lock import describe_live_holder

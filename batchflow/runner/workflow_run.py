@@ -13,13 +13,13 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
 from batchflow.control import StopLevel, StopRequest
 from batchflow.cpus import available_cpus
-from batchflow.dataclass import replace
 from batchflow.errors import (
     BatchflowError,
     EntryScriptError,

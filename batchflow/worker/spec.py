@@ -7,9 +7,8 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
-
-from batchflow.dataclass import dataclass, field
 
 STACK_SIGNAL = signal.SIGRTMAX - 1
 """Makes a worker write its Python stack to its log, whatever it is doing."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import bisect
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batchflow.dataclass import dataclass, replace
 from batchflow.errors import DatasetError
 from batchflow.temporary import partial_path, taken_paths
 from batchflow.workflow import paths

@@ -9,10 +9,10 @@ import bisect
 import os
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from batchflow.dataclass import dataclass
 from batchflow.errors import WorkflowError
 from batchflow.text import safe_text
 from batchflow.workflow.values import Position

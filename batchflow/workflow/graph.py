@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from batchflow.dataclass import dataclass
 from batchflow.errors import UsageError
 from batchflow.text import safe_text
 from batchflow.workflow import paths

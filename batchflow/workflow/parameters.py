@@ -11,10 +11,10 @@ import operator
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from batchflow.dataclass import dataclass
 from batchflow.redaction import hide, names_secret, secrets_in
 from batchflow.workflow import names, paths, rules, shapes
 from batchflow.workflow.diagnostics import Problems, did_you_mean, quoted

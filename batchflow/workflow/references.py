@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
-from batchflow.dataclass import dataclass
 from batchflow.workflow.shell import ShellScanner, quote_at
 from batchflow.workflow.values import Template
 

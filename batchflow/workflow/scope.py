@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
-from batchflow.dataclass import dataclass, field
 from batchflow.workflow import paths, references
 from batchflow.workflow.diagnostics import Problems, did_you_mean
 from batchflow.workflow.document import Document, Loc

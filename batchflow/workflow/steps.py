@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from batchflow.dataclass import replace
 from batchflow.workflow import graph, names, paths, rules, shapes
 from batchflow.workflow.declarations import Declarations
 from batchflow.workflow.diagnostics import did_you_mean, quoted

@@ -8,10 +8,9 @@ its outputs) is left as a template and filled in by ``references.render``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
-
-from batchflow.dataclass import dataclass, field
 
 if TYPE_CHECKING:
     from batchflow.workflow.diagnostics import Diagnostic

@@ -26,7 +26,7 @@ EXPLANATION = (
     "remains is Python's: to pickle and unpickle list and results and to call the function takes about 2 µs of every "
     "row; a `Future`, which threads may share, cancel and watch, and a function and arguments that are pickled by the "
     "call take 5 µs more on the way through the executor, so that one cannot come to a fifth of a Pipe's 17 µs "
-    "(note 8)."
+    "(note 9)."
 )
 WAYS = (
     "batchflow",

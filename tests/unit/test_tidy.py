@@ -21,7 +21,6 @@ LAYERS = {
     "errors": 0,
     "clock": 0,
     "cpus": 0,
-    "dataclass": 0,
     "control": 0,
     "redaction": 0,
     "private": 0,

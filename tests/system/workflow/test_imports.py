@@ -41,7 +41,7 @@ sys.argv = ["batchflow", "run", "-n"]
 before = set(sys.modules)
 from batchflow.__main__ import main
 assert main() == 0
-late = {{"asyncio", "ctypes", "dataclasses", "inspect", "logging", "sqlite3", "subprocess", "batchflow._core"}}
+late = {{"asyncio", "ctypes", "logging", "sqlite3", "subprocess", "batchflow._core"}}
 print(sorted(late & set(sys.modules) - before))
 """
     assert imported_after(code).splitlines()[-2:] == ["[]", "['tomli']"]

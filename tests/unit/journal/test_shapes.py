@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import pytest
 
-from batchflow.dataclass import asdict, dataclass, field
 from batchflow.journal.shapes import ShapeError, check_digest, check_receipt, check_signature, check_states, revived
 from batchflow.model import Receipt
 
