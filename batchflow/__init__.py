@@ -2,7 +2,7 @@
 
 The layers, lowest first; imports go strictly downward, and tests/unit/test_tidy.py enforces it:
 
-    0  errors clock control text _core  import nothing of ours; _core is the compiled one
+    0  errors clock control cpus text _core  import nothing of ours; _core is the compiled one
     1  model                               frozen values
     2  worker plan workflow data           the child's side; pure decisions; the workflow file; listings
     3  pool journal output                 touch the world: processes, records, files
