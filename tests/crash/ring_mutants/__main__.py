@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -152,9 +154,11 @@ def run_tests(copy: Path, tests: Sequence[str]) -> bool:
     try:
         return process.wait(TIMEOUT_S) != 0
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        process.wait()
         return True
+    finally:  # also when somebody ends us: a mutant may have made a loop of it
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def unit(copy: Path) -> bool:
@@ -198,6 +202,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash.ring_mutants", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     began_s = time.monotonic()
     healthy = judge(Mutant("none", "the rings as they are", None))
     print(line("none", healthy, "the rings as they are"), flush=True)
