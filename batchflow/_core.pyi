@@ -426,3 +426,6 @@ class Gather:
 
 def crc32c(data: bytes | bytearray | memoryview, seed: int = 0) -> int:
     """CRC-32C of ``data`` that follows bytes with the checksum ``seed``."""
+
+def crc32c_combine(first: int, second: int, size: int) -> int:
+    """CRC-32C of bytes that have ``first``, followed by ``size`` bytes that have ``second``."""

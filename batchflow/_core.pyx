@@ -41,6 +41,7 @@ cdef extern from "<fcntl.h>" nogil:
 cdef extern from "core/crc32c.h" nogil:
     void bf_crc32c_prepare()
     uint32_t bf_crc32c(uint32_t seed, const void *bytes, size_t size)
+    uint32_t bf_crc32c_combine(uint32_t first, uint32_t second, uint64_t size)
 
 bf_crc32c_prepare()
 

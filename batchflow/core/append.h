@@ -43,6 +43,8 @@ typedef struct {
     const uint8_t *bytes;
     uint64_t size, start, items, returned;
     uint32_t columns_size;
+    uint32_t checksum; /* of the bytes behind the columns, if `is_checked` */
+    int is_checked;
 } bf_piece;
 
 /* What there is of one mini-batch: one piece, or after isolation any number of them, none if all was lost. */
@@ -70,6 +72,7 @@ typedef struct {
 /* Consecutive items whose rows are consecutive bytes of `out`. */
 typedef struct {
     uint64_t first_item, item_count, offset, size, returned, missing, mini_batch_count;
+    uint64_t checked; /* so many of its bytes are in `checksum` already */
     uint32_t checksum, attempt;
 } bf_extent;
 
@@ -126,14 +129,25 @@ static int bf_set_columns(bf_books *books, const bf_piece *piece) {
     return BF_APPENDED;
 }
 
+static void bf_checksum_extent(const bf_books *books, bf_extent *extent) {
+    const uint8_t *rest = books->out.bytes + extent->offset + extent->checked;
+    extent->checksum = bf_crc32c(extent->checksum, rest, extent->size - extent->checked);
+    extent->checked = extent->size;
+}
+
 /* Book bytes of `out`: more of the last extent where items and bytes go on, else a new one.  A shortfall is an extent of
- * its own.  Checksums come later, for all of an extent at once. */
+ * its own.  Checksums come later, for all of an extent at once, but for those of long results, which are known. */
 static int bf_add_extent(bf_books *books, const bf_extent *new) {
     bf_extent *last = NULL;
     if (books->extents.used)
         last = (bf_extent *)(books->extents.bytes + books->extents.used) - 1;
     if (last && last->first_item + last->item_count == new->first_item &&
         last->offset + last->size == new->offset && !last->missing && !new->missing) {
+        if (new->checked) {
+            bf_checksum_extent(books, last);
+            last->checksum = bf_crc32c_combine(last->checksum, new->checksum, new->size);
+            last->checked += new->size;
+        }
         last->item_count += new->item_count;
         last->size += new->size;
         last->returned += new->returned;
@@ -174,6 +188,10 @@ static int bf_append_piece(bf_books *books, const bf_result *result, const bf_pi
     bf_extent extent = {.first_item = piece->start, .item_count = piece->items, .offset = offset, .size = rows_size,
                         .returned = piece->returned, .missing = missing, .mini_batch_count = is_first,
                         .attempt = result->attempt};
+    if (piece->is_checked) {
+        extent.checksum = piece->checksum;
+        extent.checked = rows_size;
+    }
     return bf_add_extent(books, &extent);
 }
 
@@ -190,7 +208,7 @@ static int bf_append(bf_books *books, const bf_result *result) {
 static void bf_checksum_extents(bf_books *books) {
     bf_extent *extents = (bf_extent *)books->extents.bytes;
     for (uint64_t k = 0; k < books->extents.used / sizeof *extents; k++)
-        extents[k].checksum = bf_crc32c(0, books->out.bytes + extents[k].offset, extents[k].size);
+        bf_checksum_extent(books, &extents[k]);
 }
 
 static void bf_books_free(bf_books *books) {

@@ -21,6 +21,7 @@ typedef struct {
     bf_flight *flights; /* circular */
     uint64_t flight_capacity, flight_first, flight_count;
     bf_buffer assembly; /* of a result that travels in several records */
+    uint32_t assembly_checksum;
     uint64_t max_result_size;
     uint64_t result_count, result_size, run_ns, arrived_items;
 } bf_channel;
@@ -79,17 +80,23 @@ static int bf_book_answer(bf_channel *channel, const bf_record *record, uint64_t
 }
 
 /* One complete answer: into the gather if it is the result of a whole mini-batch and there is one, else into the notes.
- * Its bytes are those of `block`, which is emptied, or of somebody else where that has none. */
+ * Its bytes are those of `frame`, or (NULL) of the assembly, which may be given away. */
 static int bf_answer(bf_channel *channel, bf_gather *gather, bf_buffer *notes, const bf_record *record,
-                     const uint8_t *bytes, uint64_t size, bf_buffer *block) {
+                     const uint8_t *frame) {
+    bf_buffer *block = &channel->assembly;
+    const uint8_t *bytes = frame ? frame : block->bytes;
+    uint64_t size = frame ? record->payload_size : block->used;
     bf_note note;
     if (!bf_book_answer(channel, record, size, &note))
         return BF_DAMAGED;
     if (note.kind != BF_RESULT || gather == NULL)
         return bf_add_note(notes, &note, bytes);
     bf_result result = {.index = record->index, .attempt = record->attempt, .piece_count = 1, .held = size};
-    result.piece = (bf_piece){bytes, size, note.start, note.items, record->count, record->columns_size};
-    if (block->bytes != NULL) {
+    result.piece = (bf_piece){bytes, size, note.start, note.items, record->count, record->columns_size, 0, 0};
+    if (frame == NULL) {
+        uint32_t columns = bf_crc32c(0, bytes, record->columns_size);
+        result.piece.checksum = bf_crc32c_combine(columns, channel->assembly_checksum, size - record->columns_size);
+        result.piece.is_checked = 1;
         result.owned = block->bytes;
         result.block = result.held = block->capacity;
         memset(block, 0, sizeof *block);
@@ -118,14 +125,16 @@ static int bf_drain(bf_channel *channel, bf_gather *gather, bf_buffer *scratch, 
             found = BF_DAMAGED;
             break;
         }
-        if (is_long)
+        if (is_long) {
+            uint32_t before = target->used ? channel->assembly_checksum : 0;
+            channel->assembly_checksum =
+                bf_crc32c_combine(before, bf_payload_checksum(&record), record.payload_size);
             target->used += record.payload_size;
-        if (is_last && !is_long)
-            outcome = bf_answer(channel, gather, notes, &record, room, record.payload_size, &(bf_buffer){0});
-        if (is_last && is_long) {
-            outcome = bf_answer(channel, gather, notes, &record, target->bytes, target->used, target);
-            bf_buffer_free(target);
         }
+        if (is_last)
+            outcome = bf_answer(channel, gather, notes, &record, is_long ? NULL : room);
+        if (is_last && is_long)
+            bf_buffer_free(target);
         if (outcome < 0)
             break;
         if (ring->position - given_back > ring->size / 4) {

@@ -9,10 +9,13 @@
 static uint32_t bf_crc32c_table[256];
 static int bf_crc32c_hardware;
 
+/* x to the power of 8 * 2^k, modulo the polynomial. */
+static uint32_t bf_crc32c_powers[48];
+
 /* The instruction takes three cycles but can begin every cycle, so long inputs go through it as three lanes.  To append
- * one lane to another is to move the first checksum over as many zero bytes as the second has: a linear map, as a table
- * for each byte of the checksum.  (V. Gopal et al., Fast CRC Computation for iSCSI Polynomial Using CRC32 Instruction,
- * Intel 2011.) */
+ * one lane to another is to move the first checksum over as many zero bytes as the second has, which is a product; here
+ * as a table for each byte of the checksum.  (V. Gopal et al., Fast CRC Computation for iSCSI Polynomial Using CRC32
+ * Instruction, Intel 2011.) */
 enum { BF_CRC32C_LONG = 8192, BF_CRC32C_SHORT = 256 };
 typedef uint32_t bf_crc32c_shift[4][256];
 static bf_crc32c_shift bf_crc32c_long, bf_crc32c_short;
@@ -23,27 +26,39 @@ static uint32_t bf_crc32c_software(uint32_t crc, const uint8_t *bytes, size_t si
     return crc;
 }
 
-/* The image of `crc` under the linear map that takes bit k to images[k]. */
-static uint32_t bf_crc32c_apply(const uint32_t images[32], uint32_t crc) {
-    uint32_t image = 0;
-    for (int bit = 0; crc; bit++, crc >>= 1)
-        image ^= crc & 1 ? images[bit] : 0;
-    return image;
+/* The product of two polynomials modulo that of the checksum; the highest bit is the factor of 1. */
+static uint32_t bf_crc32c_multiply(uint32_t one, uint32_t other) {
+    uint32_t product = 0;
+    for (; one; one <<= 1) {
+        product ^= one >> 31 ? other : 0;
+        other = other >> 1 ^ (other & 1 ? 0x82f63b78u : 0);
+    }
+    return product;
 }
 
-/* Fill `shift` for `size` zero bytes, a power of two: the map for one byte, squared until it is that for all. */
+/* What a checksum is multiplied by when `size` zero bytes follow. */
+static uint32_t bf_crc32c_zeros(uint64_t size) {
+    uint32_t factor = (uint32_t)1 << 31;
+    for (int k = 0; size; k++, size >>= 1)
+        if (size & 1)
+            factor = bf_crc32c_multiply(factor, bf_crc32c_powers[k]);
+    return factor;
+}
+
+/* The checksum of bytes that have `first`, followed by `size` bytes that have `second`.  It is the other way round, too:
+ * of the second from that of both. */
+static inline uint32_t bf_crc32c_combine(uint32_t first, uint32_t second, uint64_t size) {
+    return bf_crc32c_multiply(bf_crc32c_zeros(size), first) ^ second;
+}
+
 static void bf_crc32c_prepare_shift(bf_crc32c_shift shift, size_t size) {
-    uint32_t images[32], squared[32];
-    for (int bit = 0; bit < 32; bit++)
-        images[bit] = bf_crc32c_software((uint32_t)1 << bit, (const uint8_t *)"", 1);
-    for (; size > 1; size /= 2) {
-        for (int bit = 0; bit < 32; bit++)
-            squared[bit] = bf_crc32c_apply(images, images[bit]);
-        memcpy(images, squared, sizeof images);
-    }
+    uint32_t factor = bf_crc32c_zeros(size);
     for (int place = 0; place < 4; place++)
-        for (uint32_t byte = 0; byte < 256; byte++)
-            shift[place][byte] = bf_crc32c_apply(images, byte << 8 * place);
+        for (uint32_t byte = 1; byte < 256; byte++) {
+            uint32_t lowest = byte & -byte, rest = byte ^ lowest;
+            shift[place][byte] = rest ? shift[place][rest] ^ shift[place][lowest]
+                                      : bf_crc32c_multiply(factor, byte << 8 * place);
+        }
 }
 
 #if defined(__x86_64__)
@@ -106,6 +121,9 @@ static void bf_crc32c_prepare(void) {
             crc = (crc >> 1) ^ (0x82f63b78u & (0u - (crc & 1)));
         bf_crc32c_table[byte] = crc;
     }
+    bf_crc32c_powers[0] = (uint32_t)1 << 23;
+    for (int k = 1; k < 48; k++)
+        bf_crc32c_powers[k] = bf_crc32c_multiply(bf_crc32c_powers[k - 1], bf_crc32c_powers[k - 1]);
 #if defined(__x86_64__)
     bf_crc32c_hardware = __builtin_cpu_supports("sse4.2") != 0;
     bf_crc32c_prepare_shift(bf_crc32c_long, BF_CRC32C_LONG);

@@ -18,8 +18,8 @@
 /* Bytes accounted for a mini-batch that waits, over and above its own. */
 #define BF_RESULT_OVERHEAD 128u
 /* Fresh memory costs more than all the rest of a long result: each of its pages is a fault.  So some of it is kept. */
-#define BF_SPARES_MAX 8
-#define BF_SPARE_SIZE_MAX (4u << 20)
+#define BF_SPARES_MAX 32
+#define BF_SPARES_SIZE (16u << 20)
 
 typedef struct {
     bf_books books;
@@ -28,7 +28,7 @@ typedef struct {
     uint64_t *done; /* a bit for each mini-batch between `next` and `turn`, at mini-batch & (done_size - 1) */
     uint64_t done_size; /* in bits */
     bf_buffer spares[BF_SPARES_MAX]; /* blocks of long results, to be used again */
-    uint64_t spare_count;
+    uint64_t spare_count, spare_size;
     int in_order;
 } bf_gather;
 
@@ -59,15 +59,21 @@ static int bf_add_note(bf_buffer *notes, const bf_note *note, const uint8_t *byt
 
 /* A block that is empty, but may have memory. */
 static bf_buffer bf_take_spare(bf_gather *gather) {
-    return gather->spare_count ? gather->spares[--gather->spare_count] : (bf_buffer){0};
+    if (gather->spare_count == 0)
+        return (bf_buffer){0};
+    bf_buffer block = gather->spares[--gather->spare_count];
+    gather->spare_size -= block.capacity;
+    return block;
 }
 
 /* The memory of a result is no longer needed. */
 static void bf_release(bf_gather *gather, const bf_result *result) {
-    if (result->block && result->block <= BF_SPARE_SIZE_MAX && gather->spare_count < BF_SPARES_MAX)
+    if (result->block && gather->spare_size + result->block <= BF_SPARES_SIZE && gather->spare_count < BF_SPARES_MAX) {
         gather->spares[gather->spare_count++] = (bf_buffer){.bytes = result->owned, .capacity = result->block};
-    else
+        gather->spare_size += result->block;
+    } else {
         free(result->owned);
+    }
 }
 
 /* The mini-batches below `turn` that are done */

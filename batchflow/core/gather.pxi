@@ -17,6 +17,7 @@ cdef extern from "core/channel.h" nogil:
         const uint8_t *bytes
         uint64_t size, start, items, returned
         uint32_t columns_size
+        int is_checked
     ctypedef struct bf_result:
         uint64_t index, piece_count
         bf_piece *pieces
@@ -151,6 +152,7 @@ cdef _take_pieces(bf_result *result, pieces):
             stop = piece.start + piece.items
             piece.bytes = room
             piece.columns_size = <uint32_t>len(columns)
+            piece.is_checked = False
             piece.size = len(columns) + len(content)
             memcpy(room, PyBytes_AS_STRING(columns), PyBytes_GET_SIZE(columns))
             memcpy(room + PyBytes_GET_SIZE(columns), PyBytes_AS_STRING(content), PyBytes_GET_SIZE(content))
@@ -293,3 +295,8 @@ def crc32c(const uint8_t[::1] data not None, uint32_t seed=0):
         with nogil:
             crc = bf_crc32c(seed, &data[0], data.shape[0])
     return crc
+
+
+def crc32c_combine(uint32_t first, uint32_t second, uint64_t size):
+    """CRC-32C of bytes that have ``first``, followed by ``size`` bytes that have ``second``."""
+    return bf_crc32c_combine(first, second, size)

@@ -232,11 +232,19 @@ static int bf_read(bf_ring *ring, bf_record *record, void *payload) {
     bf_copy_out(ring, ring->position + sizeof *record, payload, record->payload_size);
     uint32_t crc = record->crc;
     record->crc = 0;
-    if (bf_crc32c(bf_crc32c(0, record, sizeof *record), payload, record->payload_size) != crc)
+    record->crc = bf_crc32c(bf_crc32c(0, record, sizeof *record), payload, record->payload_size);
+    if (record->crc != crc)
         return BF_DAMAGED;
     ring->position += bf_record_size(record->payload_size);
     ring->sequence += 1;
     return BF_FOUND;
+}
+
+/* The checksum of its payload alone, from the header of a record that is right. */
+static uint32_t bf_payload_checksum(const bf_record *record) {
+    bf_record header = *record;
+    header.crc = 0;
+    return bf_crc32c_combine(bf_crc32c(0, &header, sizeof header), record->crc, record->payload_size);
 }
 
 /* Release: our reads of the bytes are over before the producer may overwrite them. */

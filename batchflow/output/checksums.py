@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from batchflow._core import crc32c
+from batchflow._core import Extent, crc32c, crc32c_combine
 
 _BLOCK = 1 << 20
+_LONG = 1 << 16
+"""From here on it is cheaper to combine a checksum with others than to look at the bytes again."""
 
 
 def checksum_text(checksum: int) -> str:
     """As receipts and reports show it: ``crc32c:`` and eight hexadecimal digits."""
     return f"crc32c:{checksum:08x}"
+
+
+def checksum_with(view: memoryview, extents: Iterable[Extent], seed: int) -> int:
+    """Of the bytes in ``view``, behind those that ``seed`` is the checksum of.
+
+    ``extents``: parts of them, one behind the other, whose checksums are known.
+    """
+    position = 0
+    for one in extents:
+        if one.size >= _LONG:
+            seed = crc32c_combine(crc32c(view[position : one.offset], seed), one.checksum, one.size)
+            position = one.offset + one.size
+    return crc32c(view[position:], seed)
 
 
 def blocks(descriptor: int, start: int, size: int, block_size: int = 0) -> Iterator[bytes]:

@@ -14,7 +14,6 @@ import os
 import stat
 from pathlib import Path
 
-from batchflow._core import crc32c
 from batchflow.errors import JournalError
 from batchflow.failpoints import reach
 from batchflow.output.checksums import read_checksum
@@ -83,14 +82,17 @@ class Segment:
         with explained(self.path):
             return read_checksum(self._fd, start, size, seed)
 
-    def append(self, view: memoryview) -> None:
-        """Write all of ``view`` behind what is there; after an error ``take_back`` what is there of it."""
+    def append(self, view: memoryview, checksum: int) -> None:
+        """Write all of ``view`` behind what is there; after an error ``take_back`` what is there of it.
+
+        ``checksum``: of the whole file, with ``view``.
+        """
         self.check()
         with explained(self.path):
             reach("before_pwrite")
             self._write(view)
             reach("after_pwrite")
-        self.size, self.checksum = self.size + len(view), crc32c(view, self.checksum)
+        self.size, self.checksum = self.size + len(view), checksum
         self._remember()
 
     def _write(self, view: memoryview) -> None:

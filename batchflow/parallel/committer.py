@@ -28,6 +28,7 @@ from batchflow.failpoints import reach
 from batchflow.journal.commits import Journal, State, Totals
 from batchflow.journal.state_folder import boot_id
 from batchflow.model import FailureEntry
+from batchflow.output.checksums import checksum_with
 from batchflow.output.files import explained, sync_folder
 from batchflow.output.ordering import ordered_path, write_ordered
 from batchflow.output.publish import sync_file_system
@@ -254,7 +255,7 @@ class Committer:
             if self._is_full and extents:
                 self._sync_folders()
             if self._segment is not None and len(view):
-                self._segment.append(view)
+                self._segment.append(view, checksum_with(view, extents, self._segment.checksum))
                 if self._is_full:
                     self._segment.sync()
         reach("before_commit")

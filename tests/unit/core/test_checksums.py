@@ -47,3 +47,15 @@ def test_the_pieces_of_an_input_have_its_checksum(cuts: list[int]) -> None:
         checksum = _core.crc32c(DATA[begin:end], checksum)
         begin = end
     assert checksum == _core.crc32c(DATA)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300), st.integers(0, 60_000))
+def test_two_checksums_are_combined_without_the_bytes(first: bytes, second: bytes, longer: int) -> None:
+    second += DATA[:longer]
+    combined = _core.crc32c_combine(_core.crc32c(first), _core.crc32c(second), len(second))
+    assert combined == _core.crc32c(first + second)
+
+
+def test_combining_does_not_stop_at_four_gigabytes() -> None:
+    half = _core.crc32c_combine(5, 0, 1 << 32)
+    assert _core.crc32c_combine(half, 7, 1 << 32) == _core.crc32c_combine(5, 7, 1 << 33)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from batchflow._core import crc32c
-from batchflow.output.checksums import blocks, checksum_text, file_checksum, read_checksum
+from batchflow._core import Extent, crc32c
+from batchflow.output.checksums import blocks, checksum_text, checksum_with, file_checksum, read_checksum
 
 
 def test_a_checksum_is_shown_with_its_name_and_all_its_digits() -> None:
@@ -37,3 +39,18 @@ def test_of_an_empty_file_and_of_none(tmp_path: Path) -> None:
     assert file_checksum(tmp_path / "empty") == (0, 0)
     with pytest.raises(FileNotFoundError):
         file_checksum(tmp_path / "none")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.sampled_from([0, 1, 65_535, 65_536, 70_000])), max_size=4), st.binary()
+)
+def test_what_is_known_of_parts_is_not_computed_again(parts: list[tuple[int, int]], rest: bytes) -> None:
+    """Bytes of no extent lie between, before and behind them."""
+    view, extents = b"", []
+    for between, size in parts:
+        view += b"-" * between
+        part = bytes([size % 251]) * size
+        extents.append(Extent(0, 1, len(view), size, crc32c(part), 1, 0, 1, 1))
+        view += part
+    view += rest
+    assert checksum_with(memoryview(view), extents, 0xBAD) == crc32c(view, 0xBAD)

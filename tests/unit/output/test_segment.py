@@ -29,7 +29,7 @@ def segment(path: Path) -> Iterator[Segment]:
 
 
 def append(segment: Segment, content: bytes) -> None:
-    segment.append(memoryview(content))
+    segment.append(memoryview(content), crc32c(content, segment.checksum))
 
 
 class Writes:
