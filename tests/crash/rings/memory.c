@@ -61,7 +61,7 @@ static int put(bf_gather *gather, uint64_t index, const char *rows, bf_buffer *n
     if (result.owned == NULL)
         return BF_NO_MEMORY;
     memcpy(result.owned, rows, strlen(rows));
-    result.piece = (bf_piece){result.owned, strlen(rows), 4 * index, 4, 4, 2};
+    result.piece = (bf_piece){result.owned, strlen(rows), 4 * index, 4, 4, 2, 0, 0};
     return bf_take(gather, &result, notes);
 }
 
