@@ -105,13 +105,13 @@ static int bf_answer(bf_channel *channel, bf_gather *gather, bf_buffer *notes, c
     return outcome == BF_NOT_EXPECTED ? BF_DAMAGED : outcome;
 }
 
-/* Take everything the worker has published, or as much as fills `out_limit` bytes of output; `scratch` holds one frame.
+/* Take everything the worker has published, or as much as adds `out_limit` bytes to the output; `scratch` holds one frame.
  * Returns BF_APPENDED, or BF_NO_MEMORY, or BF_DAMAGED: then nothing more may be read from this worker. */
 static int bf_drain(bf_channel *channel, bf_gather *gather, bf_buffer *scratch, bf_buffer *notes, uint64_t out_limit) {
     bf_ring *ring = &channel->completion;
     bf_record record;
     int found, outcome = BF_APPENDED;
-    uint64_t given_back = ring->position;
+    uint64_t given_back = ring->position, out_before = gather ? gather->books.out.used : 0;
     while ((found = bf_peek(ring, &record)) == BF_FOUND) {
         int is_last = !(record.flags & BF_FLAG_MORE), is_long = channel->assembly.used || !is_last;
         bf_buffer *target = is_long ? &channel->assembly : scratch;
@@ -142,7 +142,7 @@ static int bf_drain(bf_channel *channel, bf_gather *gather, bf_buffer *scratch, 
             bf_give_back(ring);
             bf_wake_worker(channel->shared);
         }
-        if (gather != NULL && gather->books.out.used >= out_limit)
+        if (gather != NULL && gather->books.out.used - out_before >= out_limit)
             break;
     }
     if (ring->position != given_back) {

@@ -230,3 +230,15 @@ def test_long_results_lie_in_blocks_that_are_used_again(order: list[int], in_ord
     assert gather.held_bytes == 0
     for one in workers:
         one.close()
+
+
+def test_what_waits_for_its_commit_does_not_slow_the_next_drains_down(worker: Worker) -> None:
+    gather = _core.Gather()
+    for index in range(900):
+        worker.answer(index, b"x" * 10_000)
+        gather.drain(worker.channel)
+    assert len(gather.output()) == 9_000_000  # more than one drain adds
+    for index in range(900, 905):
+        worker.answer(index, row(index))
+    assert gather.drain(worker.channel) == []
+    assert gather.counts.done == 905
