@@ -105,7 +105,8 @@ static int bf_answer(bf_channel *channel, bf_gather *gather, bf_buffer *notes, c
     return outcome == BF_NOT_EXPECTED ? BF_DAMAGED : outcome;
 }
 
-/* Take everything the worker has published, or as much as adds `out_limit` bytes to the output; `scratch` holds one frame.
+/* Take everything the worker has published, or as much as adds `out_limit` bytes to the output; one answer at a time where
+ * five times as many wait to be written, so that many workers do not fill the memory.  `scratch` holds one frame.
  * Returns BF_APPENDED, or BF_NO_MEMORY, or BF_DAMAGED: then nothing more may be read from this worker. */
 static int bf_drain(bf_channel *channel, bf_gather *gather, bf_buffer *scratch, bf_buffer *notes, uint64_t out_limit) {
     bf_ring *ring = &channel->completion;
@@ -142,7 +143,8 @@ static int bf_drain(bf_channel *channel, bf_gather *gather, bf_buffer *scratch, 
             bf_give_back(ring);
             bf_wake_worker(channel->shared);
         }
-        if (gather != NULL && gather->books.out.used - out_before >= out_limit)
+        if (gather != NULL && (gather->books.out.used - out_before >= out_limit ||
+                               gather->books.out.used >= 5 * out_limit))
             break;
     }
     if (ring->position != given_back) {

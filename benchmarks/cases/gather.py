@@ -19,8 +19,8 @@ EXPLANATION = (
     "initialised and ends when the file is complete: batchflow with its journal and commits, `process` (kept when "
     "processes die) and `full` (synced, kept when the machine dies, too), its workers ended; rows in the order of the "
     "items, or as they come. `write() only` is one process that writes the same bytes: the limit. Pool sends them "
-    "pickled to a parent that writes them. Before each run as many bytes are written and removed, so that every side finds "
-    "memory for its pages that the machine has at hand."
+    "pickled to a parent that writes them. Before each run as many bytes are written and removed, so that every side "
+    "finds memory for its pages that the machine has at hand."
 )
 ROW_SIZE = len(megabyte.ROW) + 1
 OURS = (
@@ -72,8 +72,8 @@ def run(task: Task) -> Outcome:
 def warm_memory(output: Path, count: int) -> None:
     """Have as much memory for pages of files as the output will take.
 
-    A virtual machine gives free memory back to its host after some seconds, and to fetch a page again takes several times
-    as long as to write it: without this the sides would be measured by how long ago the one before them ended.
+    A virtual machine gives free memory back to its host after some seconds, and to fetch a page again takes several
+    times as long as to write it: without this the sides would be measured by how long ago the one before them ended.
     """
     with output.open("wb", buffering=0) as file:
         for _ in range(count):

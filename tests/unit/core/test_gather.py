@@ -195,18 +195,18 @@ def test_held_results_are_freed_as_they_are_appended(worker: Worker) -> None:
 
 
 def test_a_drain_stops_when_there_is_much_output_and_takes_one_answer_at_least() -> None:
-    channel = _core.Channel(completion_size=1 << 25)
+    channel = _core.Channel(completion_size=1 << 26)
     port = _core.Port(channel.fd, -1, 1)
     gather = _core.Gather()
-    channel.run_range(0, 5, 0, 1, 5)
-    for index in range(5):
+    channel.run_range(0, 12, 0, 1, 12)
+    for index in range(12):
         port.take()
         port.publish_result(index, 1, 1, b"", bytes(4 << 20))
     done = []
     while not channel.is_drained:
         assert gather.drain(channel) == []
         done.append(gather.counts.done)
-    assert done == [2, 3, 4, 5]
+    assert done == [2, 4, 6, 8, 10, 11, 12]
     gather.clear()
     assert gather.drain(channel) == []
 
