@@ -186,9 +186,7 @@ class _ParallelRun:
         self._commit()
 
     def _commit(self, *, at_once: bool = False) -> None:
-        # Workers that have answered all they had, and get more in a moment, are no reason to make them wait for a sync.
-        has_more = self._plan.ready_count or self._plan.fresh_count
-        is_idle = not has_more and not any(slot.asked_for and slot.channel.in_flight for slot in self._slots)
+        is_idle = not any(slot.asked_for and slot.channel.in_flight for slot in self._slots)
         if self._book(self._supervisor.worker_deaths, at_once=at_once or is_idle):
             self._supervisor.committed()
 
