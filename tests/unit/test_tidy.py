@@ -33,6 +33,7 @@ LAYERS = {
     "temporary": 1,
     "patterns": 1,
     "profiles": 1,
+    "tables": 1,
     "worker": 2,
     "plan": 2,
     "workflow": 2,
