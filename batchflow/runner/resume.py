@@ -181,17 +181,16 @@ class _Usability:
     def __init__(self, settings: ParallelSettings, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         self._old, self._new = old, new
         before, after = old["settings"], new["settings"]
-        was, now = old["inputs"].get(settings.over), new["inputs"].get(settings.over)
-        pattern = f"inputs.{settings.over}"
-        is_over_another = before.get("parallel.over") != settings.over
+        changed = [name for name in settings.over if old["inputs"].get(name) != new["inputs"].get(name)]
+        same = [f"inputs.{name}" for name in settings.over if name not in changed]
+        is_over_others = before.get("parallel.over") != after.get("parallel.over")
         self.other_items = ""
         """Why the items are others though nobody edited anything; empty if they are not."""
-        if was != now and not is_over_another and before.get(pattern) == after.get(pattern):
-            counts = [one.get("count", 1) if one else 0 for one in (was, now)]
-            many = "" if counts[0] == counts[1] else f", {counts[0]:,} → {counts[1]:,} files"
-            self.other_items = f"files of input {settings.over} were added, removed or changed{many}"
+        for name in changed:
+            if not is_over_others and before.get(f"inputs.{name}") == after.get(f"inputs.{name}"):
+                self.other_items = _other_items(name, old["inputs"].get(name), new["inputs"].get(name))
         places, places_now = _kept_places(before), _kept_places(after)
-        form = ["parallel.over", *_FORM_OF_ROWS, *([] if was == now else [pattern])]
+        form = ["parallel.over", *_FORM_OF_ROWS, *(f"inputs.{name}" for name in changed)]
         self.keys = [key for key in form if before.get(key) != after.get(key)]
         """Settings whose edit leaves what is done without a use."""
         self.keys += sorted(key for key in places.keys() | places_now if places.get(key) != places_now.get(key))
@@ -199,7 +198,7 @@ class _Usability:
         copies = outputs - places.keys() - places_now.keys()
         # An output that becomes a copy, or one no more, has its place as before: then that is the change to tell.
         reports = set() if self.keys else {*_REPORTS, *copies}
-        self._harmless = {*_HARMLESS, *reports, *([pattern] if was == now else [])}
+        self._harmless = {*_HARMLESS, *reports, *same}
 
     def describe(self) -> str:
         """Why what is done cannot be completed; empty if it can."""
@@ -212,6 +211,12 @@ class _Usability:
         settings = {key: value for key, value in before.items() if key not in self._harmless} | same
         reasons = compare({**self._old, "settings": settings}, self._new, step, workflow)
         return [reason for reason in reasons if reason.kind != "upstream"]
+
+
+def _other_items(name: str, was: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> str:
+    counts = [one.get("count", 1) if one else 0 for one in (was, now)]
+    many = "" if counts[0] == counts[1] else f", {counts[0]:,} → {counts[1]:,} files"
+    return f"files of input {name} were added, removed or changed{many}"
 
 
 def _kept_places(settings: Mapping[str, Any]) -> dict[str, Any]:

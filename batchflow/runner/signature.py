@@ -259,6 +259,8 @@ def _parallel_settings(settings: ParallelSettings) -> dict[str, Any]:
     for field in fields(settings):
         if field.name not in NEVER_STALE:
             value = getattr(settings, field.name)
+            if field.name == "over" and len(value) == 1:
+                value = value[0]
             if field.name == "environment_variables":
                 value = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in value.items()}
             found[f"parallel.{field.name}"] = value

@@ -178,7 +178,7 @@ def _run_parallel(job: StepJob, settings: ParallelSettings) -> Receipt:
             run_id=job.run_id,
             settings=settings,
             arguments=render(settings.arguments, job.temporary_paths),
-            patterns=step.inputs[settings.over].listing_patterns,
+            patterns=step.inputs[settings.over[0]].listing_patterns,
             listing=job.listing,
             folder=job.workflow.folder,
             state_folder=job.state_folder,

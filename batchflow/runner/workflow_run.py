@@ -283,7 +283,7 @@ class WorkflowRun:
             profile=self._options.profile,
             signature=signature,
             beginning=beginning,
-            listing=None if step.parallel is None else self._observer.listing_of(step.inputs[step.parallel.over]),
+            listing=None if step.parallel is None else self._observer.listing_of(step.inputs[step.parallel.over[0]]),
         )
 
     def _remember(self, step: Step, signature: dict[str, Any], receipt: Receipt | None, elapsed_s: float) -> None:

@@ -50,7 +50,7 @@ class _Rows(Protocol):
 
 def make_encoder(
     *,
-    output_format: Literal["text", "csv", "jsonl"] | None,
+    output_format: Literal["text", "csv", "jsonl", "parquet", "arrow"] | None,
     delimiter: str | None = None,
     newline: Literal["error", "keep"] = "error",
     items: Literal["at_least", "exact", "any"] = "at_least",

@@ -42,7 +42,7 @@ class WorkerSpec:
     dataset: str = ""
     output_folder: str | None = None
     scratch_folder: str = ""
-    output_format: Literal["text", "csv", "jsonl"] | None = None
+    output_format: Literal["text", "csv", "jsonl", "parquet", "arrow"] | None = None
     delimiter: str | None = None
     newline: Literal["error", "keep"] = "error"
     items: Literal["at_least", "exact", "any"] = "at_least"

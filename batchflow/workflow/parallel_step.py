@@ -76,7 +76,7 @@ class _Reader:
                 shape.entry_script, shape.source_directory or ".", self._loc[:2], self._declarations
             ),
             source_directory=folder,
-            over=over,
+            over=(over,),
             mini_batch_size=shape.mini_batch_size,
             append_row_to=append_row_to,
             append_row_file_name=file_name,

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from batchflow.tables.options import FrameKind, TableOptions
     from batchflow.workflow.diagnostics import Diagnostic
 
 ParameterValue: TypeAlias = "bool | int | float | str | list[ParameterValue]"
 Template: TypeAlias = "bool | int | float | str | list[Template] | dict[str, Template]"
 """A TOML value in which only ``${outputs.NAME}`` references to the step's own outputs are still open."""
+OutputFormat: TypeAlias = Literal["text", "csv", "jsonl", "parquet", "arrow"]
+MiniBatchUnit: TypeAlias = Literal["items", "bytes", "rows"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,18 @@ class FileDataset:
 
     name: str
     patterns: tuple[str, ...]
+    position: Position
+    partition_format: str | None = None
+    """Finds keys in the ends of paths: ``{user}/{genre}.wav``."""
+
+
+@dataclass(frozen=True)
+class TableDataset:
+    """Named files whose items are the records in them; ``patterns`` as those of a ``FileDataset``."""
+
+    name: str
+    patterns: tuple[str, ...]
+    options: TableOptions
     position: Position
 
 
@@ -84,7 +99,11 @@ class Input:
     producer: str | None
     """The step whose output this is, if any."""
     position: Position
-    """Of the input; of the dataset's ``files`` if the input is a dataset."""
+    """Of the input; of the dataset's ``files`` or ``table`` if the input is a dataset."""
+    table: TableOptions | None = None
+    """None: the items are files."""
+    partition_format: str | None = None
+    """As in ``FileDataset``."""
 
     @property
     def listing_patterns(self) -> tuple[str, ...]:
@@ -125,15 +144,21 @@ class ParallelSettings:
 
     entry_script: Path
     source_directory: Path
-    over: str
-    """The name of the input that is split."""
+    over: tuple[str, ...]
+    """The names of the inputs that are split, each on its own; at least one."""
     mini_batch_size: int = 10
+    mini_batch_unit: MiniBatchUnit = "items"
+    """What the size counts: the files of a list, or the bytes or the rows of a table."""
+    frame: FrameKind = "pandas"
+    """What ``run()`` gets of a table."""
+    partition_keys: tuple[str, ...] = ()
+    """Mini-batches are the items that have these in common, and ``mini_batch_size`` has no meaning."""
     append_row_to: str | None = None
     """The key of the output that takes the rows; None with ``summary_only``."""
     append_row_file_name: str | None = None
     """Set when the output ``append_row_to`` is a folder: the name of the file in it."""
     output_action: Literal["append_row", "summary_only"] = "append_row"
-    output_format: Literal["text", "csv", "jsonl"] | None = None
+    output_format: OutputFormat | None = None
     """None with ``summary_only``."""
     header: bool = True
     delimiter: str | None = None
@@ -204,7 +229,7 @@ class Workflow:
     default: tuple[str, ...]
     """The targets built when none is named; never empty."""
     params: Mapping[str, Parameter]
-    datasets: Mapping[str, FileDataset]
+    datasets: Mapping[str, FileDataset | TableDataset]
     models: Mapping[str, Model]
     steps: Mapping[str, Step]
     """In the order of the file."""

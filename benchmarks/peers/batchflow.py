@@ -56,7 +56,7 @@ def make_job(task: Task) -> ParallelJob:
     settings = ParallelSettings(
         entry_script=script,
         source_directory=script.parent,
-        over="items",
+        over=("items",),
         mini_batch_size=task.mini_batch_size,
         append_row_to="rows",
         output_format=task.output_format,

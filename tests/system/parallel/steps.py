@@ -185,7 +185,7 @@ class Steps:
         variables = {MARK: self.mark} | settings.pop("environment_variables", {})
         defaults: dict[str, Any] = {"mini_batch_size": 5, "append_row_to": "rows", "output_format": "text"}
         values = ParallelSettings(
-            entry_script, self.folder, "files", environment_variables=variables, **(defaults | settings)
+            entry_script, self.folder, ("files",), environment_variables=variables, **(defaults | settings)
         )
         summary_only = values.output_action == "summary_only"
         return ParallelJob(

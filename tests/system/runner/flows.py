@@ -108,7 +108,7 @@ def parallel_flow(folder: Path, **settings: Any) -> Flow:
     keys = ParallelSettings(
         folder / "score.py",
         folder,
-        "files",
+        ("files",),
         append_row_to="rows",
         arguments=("--log", "${outputs.log}", "--money", "${$}{x}"),
         failed_to="failures",

@@ -25,7 +25,7 @@ def test_a_parameter_that_only_sets_the_workers_changes_nothing(tmp_path: Path) 
         settings = ParallelSettings(
             tmp_path / "score.py",
             tmp_path,
-            "files",
+            ("files",),
             append_row_to="rows",
             workers=workers,
             error_threshold=Threshold(count=1),

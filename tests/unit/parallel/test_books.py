@@ -31,7 +31,7 @@ class Desk:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
-        values = ParallelSettings(folder / "score.py", folder, "files", 3, **{"append_row_to": "rows"} | settings)
+        values = ParallelSettings(folder / "score.py", folder, ("files",), 3, **{"append_row_to": "rows"} | settings)
         summary_only = values.append_row_to is None
         self.job = ParallelJob(
             step="score",

@@ -56,7 +56,7 @@ class Theatre:
         self.folder = folder
         self.pools: list[DrivenPool] = []
         self.patch = patch
-        values = ParallelSettings(folder / "score.py", folder, "files", 2, append_row_to="rows", **settings)
+        values = ParallelSettings(folder / "score.py", folder, ("files",), 2, append_row_to="rows", **settings)
         self.job = ParallelJob(
             step="score",
             run_id="r1",

@@ -20,7 +20,7 @@ def job(**settings: Any) -> ParallelJob:
     return ParallelJob(
         step="score",
         run_id="r1",
-        settings=ParallelSettings(Path("/w/score.py"), Path("/w/src"), "files", **settings),
+        settings=ParallelSettings(Path("/w/score.py"), Path("/w/src"), ("files",), **settings),
         arguments=("--a", "b"),
         patterns=("/in/",),
         folder=Path("/w"),

@@ -29,7 +29,7 @@ class Floor:
     """Two workers, a table of four mini-batches, and the supervisor over them."""
 
     def __init__(self, tmp_path: Path, **settings: Any) -> None:
-        values = ParallelSettings(tmp_path / "score.py", tmp_path, "files", 3, **settings)
+        values = ParallelSettings(tmp_path / "score.py", tmp_path, ("files",), 3, **settings)
         job = ParallelJob("score", "r1", values, (), (), tmp_path, tmp_path, None, None, None, workers=2)
         self.table = Table(attempts_max=3)
         self.clock = FakeClock()
@@ -273,7 +273,7 @@ class Crew:
         self.given = dict.fromkeys(range(count), 0)
         self.clock = FakeClock()
         pool: Any = SimpleNamespace(slots=self.slots, kill_worker=self.killed.append)
-        values = ParallelSettings(tmp_path / "score.py", tmp_path, "files", **settings)
+        values = ParallelSettings(tmp_path / "score.py", tmp_path, ("files",), **settings)
         self.recycling = Recycling(values, pool, lambda slot: self.given[slot.number], self.clock)
         for slot in self.slots:
             slot.asked_for = slot.ready = True

@@ -36,7 +36,7 @@ OURS = frozenset({"rows", "files", "more", "note"})
 
 def flow(folder: Path, **settings: Any) -> Flow:
     keys = {"append_row_to": "rows", "failed_to": "failed", "receipt_to": "receipt", "mini_batch_size": 2} | settings
-    parallel = ParallelSettings(folder / "score.py", folder, "files", error_threshold=Threshold(count=1), **keys)
+    parallel = ParallelSettings(folder / "score.py", folder, ("files",), error_threshold=Threshold(count=1), **keys)
     outputs = {"rows": "rows.csv", "files": "files/", "more": "more/", "note": "note.txt"}
     outputs |= {"failed": "failed.jsonl", "receipt": "receipt.json"}
     return Flow(folder).parallel("score", parallel, inputs={"files": ["in/*"]}, outputs=outputs)

@@ -101,7 +101,7 @@ def test_a_past_success_is_judged_by_the_thresholds_of_now(
     receipt = {"items_in": 300, "succeeded": 250, "failed": 50, "mini_batches": 30, "failed_mini_batches": 5}
     place = Position(tmp_path / "flow.toml", 9, 1)
     keys = {f"parallel.{name}": place for name in settings} or {"parallel.error_threshold": place}
-    parallel = ParallelSettings(tmp_path / "score.py", tmp_path, "images", **settings)
+    parallel = ParallelSettings(tmp_path / "score.py", tmp_path, ("images",), **settings)
     step = Flow(tmp_path).parallel("p", parallel, key_positions=keys).steps["p"]
     reasons = judge(receipt, step)
     assert [one.describe() for one in reasons] == expected
@@ -170,11 +170,11 @@ def test_a_reason_names_the_place_in_the_file(tmp_path: Path) -> None:
 
 
 def test_what_says_only_how_a_step_is_run_is_no_setting(tmp_path: Path) -> None:
-    plain = ParallelSettings(tmp_path / "score.py", tmp_path, "images")
+    plain = ParallelSettings(tmp_path / "score.py", tmp_path, ("images",))
     tuned = ParallelSettings(
         tmp_path / "score.py",
         tmp_path,
-        "images",
+        ("images",),
         workers=3,
         error_threshold=Threshold(percent=1.0),
         mini_batch_error_threshold=Threshold(count=2),
@@ -190,14 +190,16 @@ def test_what_says_only_how_a_step_is_run_is_no_setting(tmp_path: Path) -> None:
     assert len(NEVER_STALE) == 14
     first, second = (Flow(tmp_path).parallel("p", one).steps["p"] for one in (plain, tuned))
     assert settings_of(first, tmp_path) == settings_of(second, tmp_path)
-    larger = ParallelSettings(tmp_path / "score.py", tmp_path, "images", mini_batch_size=20)
+    larger = ParallelSettings(tmp_path / "score.py", tmp_path, ("images",), mini_batch_size=20)
     third = Flow(tmp_path).parallel("p", larger).steps["p"]
     assert settings_of(first, tmp_path) != settings_of(third, tmp_path)
 
 
 @pytest.mark.fault("K13")
 def test_settings_do_not_hold_the_folder_nor_secrets(tmp_path: Path) -> None:
-    settings = ParallelSettings(tmp_path / "score.py", tmp_path, "images", environment_variables={"TOKEN": "hunter2"})
+    settings = ParallelSettings(
+        tmp_path / "score.py", tmp_path, ("images",), environment_variables={"TOKEN": "hunter2"}
+    )
     flow = Flow(tmp_path).parallel("p", settings, inputs={"images": ["a/*.png"]}, outputs={"rows": "build/rows.csv"})
     found = settings_of(flow.steps["p"], tmp_path)
     assert str(tmp_path) + "/" not in repr(found)

@@ -30,7 +30,7 @@ def signature(outputs: dict[str, str]) -> dict[str, Any]:
 
 
 def flow(folder: Path, outputs: dict[str, str], **others: str) -> Flow:
-    settings = ParallelSettings(folder / "score.py", folder, "texts", append_row_to="rows")
+    settings = ParallelSettings(folder / "score.py", folder, ("texts",), append_row_to="rows")
     built = Flow(folder).parallel("score", settings, inputs={"texts": ["in/*"]}, outputs=outputs)
     for name, path in others.items():
         built.run(name, "true", outputs={"it": path})

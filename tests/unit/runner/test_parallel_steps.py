@@ -175,7 +175,7 @@ def test_rows_in_a_folder_are_checked_in_it(tmp_path: Path) -> None:
 
 def test_a_step_without_outputs_of_its_own_is_published_when_it_is_finished(tmp_path: Path) -> None:
     settings = ParallelSettings(
-        tmp_path / "score.py", tmp_path, "files", output_action="summary_only", receipt_to="receipt"
+        tmp_path / "score.py", tmp_path, ("files",), output_action="summary_only", receipt_to="receipt"
     )
     scene = Scene(
         tmp_path,

@@ -31,7 +31,12 @@ SIGNATURE: dict[str, Any] = {
 @pytest.fixture
 def workflow(tmp_path: Path) -> Workflow:
     settings = ParallelSettings(
-        tmp_path / "score.py", tmp_path, "files", append_row_to="rows", failed_to="failed", error_threshold=Threshold(9)
+        tmp_path / "score.py",
+        tmp_path,
+        ("files",),
+        append_row_to="rows",
+        failed_to="failed",
+        error_threshold=Threshold(9),
     )
     flow = Flow(tmp_path).run("copy", "cp a b", outputs={"b": "b"})
     outputs = {"rows": "rows.csv", "failed": "failed.jsonl"}

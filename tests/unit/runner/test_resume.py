@@ -43,7 +43,7 @@ DROPPED = "dropped: 4,200 of 10,000 items (12 min of work)"
 @pytest.fixture
 def workflow(tmp_path: Path) -> Workflow:
     settings = ParallelSettings(
-        tmp_path / "score.py", tmp_path, "files", append_row_to="rows", error_threshold=Threshold(count=5)
+        tmp_path / "score.py", tmp_path, ("files",), append_row_to="rows", error_threshold=Threshold(count=5)
     )
     inputs = {"files": ["in/*"], "model": "model.bin"}
     return Flow(tmp_path).parallel("score", settings, inputs=inputs, outputs={"rows": "rows.csv"}).build()
@@ -124,7 +124,7 @@ def test_files_of_the_script_keep_the_mini_batches_they_were_named_by(
     outputs: dict[str, str], keeps: bool, tmp_path: Path
 ) -> None:
     reports = {f"{name}_to": name for name in ("failed", "receipt") if name in outputs}
-    settings = ParallelSettings(tmp_path / "score.py", tmp_path, "files", append_row_to="rows", **reports)
+    settings = ParallelSettings(tmp_path / "score.py", tmp_path, ("files",), append_row_to="rows", **reports)
     tolerant = replace(settings, error_threshold=Threshold(count=5), mini_batch_size=99)
     flow = Flow(tmp_path).parallel("score", tolerant, inputs={"files": ["in/*"]}, outputs=outputs)
     told = "mini-batches keep their 10 items: the script's own files may be named by them"

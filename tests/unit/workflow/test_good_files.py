@@ -100,7 +100,7 @@ def test_the_parallel_step_of_the_example(tmp_path: Path) -> None:
     assert settings is not None
     assert settings.entry_script == tmp_path / "digit_identification.py"
     assert settings.source_directory == tmp_path
-    assert (settings.over, settings.side_inputs, settings.mini_batch_size) == ("images", ("model",), 100)
+    assert (settings.over, settings.side_inputs, settings.mini_batch_size) == (("images",), ("model",), 100)
     assert settings.arguments == ("--model", f"{tmp_path}/models/mnist")
     assert (settings.append_row_to, settings.append_row_file_name, settings.output_format) == (
         "predictions",
