@@ -22,7 +22,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "BF013": "a required key is missing",
         "BF014": "a name has characters or a length that names may not have",
         "BF015": "the key or value is part of the format but not yet supported",
-        "BF016": "keys exclude each other or belong to another kind of step",
+        "BF016": "keys exclude each other or belong to another kind of step, dataset or format",
         # parameters
         "BF020": "the parameter or key to set is not declared in the workflow file",
         "BF021": "a parameter without a default was given no value",
@@ -50,6 +50,9 @@ CODES: Mapping[str, str] = MappingProxyType(
         "BF060": "it is not clear which input of the parallel step is split",
         "BF061": "it is not clear which output of the parallel step takes the rows",
         "BF062": "the format of the rows cannot be told from the name of the output",
+        "BF063": "the inputs that a parallel step splits are not of one kind",
+        "BF064": "how a table is written cannot be told from the names of its files",
+        "BF065": "a column or a partition key is not among those that a dataset has",
         # warnings: nothing is refused
         SECRET_IN_FILE: "a password, key or token stands in the file, where everybody who can read the file finds it",
         UNMATCHED_DATASET: "a dataset matches no file, and no step makes one for it",

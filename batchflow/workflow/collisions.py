@@ -135,7 +135,7 @@ def _reads(node: Node) -> list[_Read]:
     found = [
         _Read(node.name, f"input `{one.name}`", pattern, _followed(Path(base)), one)
         for one in node.inputs
-        if one.producer is None
+        if one.producer is None or len(one.patterns) > 1
         for pattern in one.patterns
         if (base := paths.pattern_base(pattern) if one.kind == "dataset" else pattern)
     ]

@@ -10,10 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from batchflow.workflow import names, paths, rules, shapes
+from batchflow.workflow.datasets import DatasetReader
 from batchflow.workflow.diagnostics import quoted
 from batchflow.workflow.document import Loc, Tree
 from batchflow.workflow.scope import IN_DECLARATIONS, Filler, Scope, Uses
-from batchflow.workflow.values import FileDataset, Model, Output
+from batchflow.workflow.values import Model, Output
 
 
 class Declarations:
@@ -30,7 +31,7 @@ class Declarations:
 
     def datasets(self, tree: Tree) -> None:
         for name, table in self._section(tree, "datasets").items():
-            self._scope.datasets[name] = self._dataset(name, table)
+            self._scope.datasets[name] = DatasetReader(name, table, self._scope, self.folder_for).read()
 
     def models(self, tree: Tree) -> None:
         for name, table in self._section(tree, "models").items():
@@ -56,42 +57,13 @@ class Declarations:
         uses = self._scope.uses[loc] = Uses()
         return Filler(self._scope, uses, IN_DECLARATIONS).value(table, loc)
 
-    def _dataset(self, name: str, table: object) -> FileDataset | None:
-        scope, loc = self._scope, ("datasets", name)
-        good = shapes.check_name(name, "a dataset", scope.document, loc, scope.problems)
-        if table is None:
-            return None
-        filled = self._filled(table, loc)
-        shape = shapes.check_shape(rules.DATASET, filled, scope.document, loc, scope.problems, scope.broken)
-        files_loc: Loc = (*loc, "files")
-        if shape is None or self._is_broken(files_loc):
-            return None
-        sources = shape.files if isinstance(shape.files, list) else [shape.files]
-        if not sources:
-            scope.problems.add("BF011", "`files`: an empty array is not allowed", scope.document, files_loc)
-        patterns: list[str] = []
-        for index, source in enumerate(sources):
-            one_loc = (*files_loc, index) if isinstance(shape.files, list) else files_loc
-            if not isinstance(source, str):
-                message = f"`files`: expected a path, a pattern or an array of them, got {quoted(source)}"
-                scope.problems.add("BF010", message, scope.document, one_loc)
-            elif paths.check_local_path(source, f"dataset `{name}`", scope.document, one_loc, scope.problems):
-                patterns.append(self._pattern(source, one_loc))
-        if not good or not patterns or len(patterns) < len(sources):
-            return None
-        return FileDataset(name, tuple(patterns), scope.document.deferred(loc))
-
-    def _pattern(self, source: str, loc: Loc) -> str:
-        folder = self.folder_for(loc)
-        return paths.absolute_pattern(source, folder)
-
     def _model(self, name: str, table: object) -> Model | None:
         scope, loc = self._scope, ("models", name)
         good = shapes.check_name(name, "a model", scope.document, loc, scope.problems)
         filled = self._filled(table, loc)
         shape = shapes.check_shape(rules.MODEL, filled, scope.document, loc, scope.problems, scope.broken)
         path_loc: Loc = (*loc, "path")
-        if shape is None or not good or self._is_broken(path_loc):
+        if shape is None or not good or self._scope.is_broken(path_loc):
             return None
         if not paths.check_local_path(shape.path, f"model `{name}`", scope.document, path_loc, scope.problems):
             return None
@@ -103,7 +75,7 @@ class Declarations:
         """An output with its path; its shape and its name are checked with those of the step."""
         scope, loc = self._scope, ("steps", step, "outputs", name)
         text = self._filled(source, loc)
-        if not isinstance(text, str) or not text or self._is_broken(loc) or not names.is_name(name):
+        if not isinstance(text, str) or not text or self._scope.is_broken(loc) or not names.is_name(name):
             return None
         if not paths.check_local_path(text, f"output `{name}`", scope.document, loc, scope.problems):
             return None
@@ -114,6 +86,3 @@ class Declarations:
             return None
         path = paths.absolute(text, self.folder_for(loc))
         return Output(name, Path(path), path.endswith("/"), scope.document.deferred(loc))
-
-    def _is_broken(self, loc: Loc) -> bool:
-        return any(one[: len(loc)] == loc for one in self._scope.broken)

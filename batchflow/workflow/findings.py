@@ -84,9 +84,10 @@ def _explain(error: ErrorDetails) -> tuple[str, str, str | None]:
     """Code, message and hint for a value that is wrong."""
     kind, value = error["type"], error["input"]
     context: Mapping[str, Any] = error.get("ctx", {})
+    unbraced = isinstance(value, str) and _UNBRACED.fullmatch(value) is not None
     if kind in _EXPECTED:
         hint = quoted_number_hint(value) if kind != "string_type" else None
-        if isinstance(value, str) and _UNBRACED.fullmatch(value):
+        if unbraced:
             hint = f"did you mean `${{{value[1:]}}}`?"
         if kind == "string_type" and isinstance(value, (bool, int, float)):
             hint = "put it in quotes"
@@ -106,7 +107,8 @@ def _explain(error: ErrorDetails) -> tuple[str, str, str | None]:
     if kind == "string_pattern_mismatch":
         return _explain_pattern(str(context["pattern"]), value)
     if kind in ("BF010", "BF011"):
-        return kind, str(context["message"]), context["hint"]
+        hint = f"did you mean `${{{value[1:]}}}`?" if unbraced else context["hint"]
+        return kind, str(context["message"]), hint
     return "BF010", f"{error['msg'][:1].lower()}{error['msg'][1:]}, got {quoted(value)}", None
 
 
@@ -134,10 +136,19 @@ def _unknown_key_hint(key: str, shape: type[schema.Shape], relative: Loc) -> str
         return f"`{key}` belongs to the table `parallel` of the step"
     if in_parallel and key in schema.StepShape.model_fields:
         return f"`{key}` belongs to the step, outside of its table `parallel`"
-    names = [field.alias or name for name, field in known.model_fields.items()]
+    if in_parallel and key in _keys_of(schema.DatasetShape):
+        return f"`{key}` belongs to the dataset, [datasets.NAME]"
+    if shape is schema.DatasetShape and key in _keys_of(schema.ParallelShape):
+        return f"`{key}` belongs to the table `parallel` of the step"
+    names = _keys_of(known)
     if shape is schema.HeadShape:
         names += ["params", "datasets", "models", "steps"]
     return did_you_mean(key, names)
+
+
+def _keys_of(shape: type[schema.Shape]) -> list[str]:
+    """As the file has them."""
+    return [field.alias or name for name, field in shape.model_fields.items()]
 
 
 def _table_name(loc: Loc) -> str:

@@ -1,25 +1,33 @@
-"""The table ``[steps.NAME.parallel]`` → ``ParallelSettings``: which input is split, where the rows go, in what form."""
+"""The table ``[steps.NAME.parallel]`` → ``ParallelSettings``: what is split, where the rows go, in what form."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from batchflow.workflow import paths
+from batchflow.workflow import paths, supported
 from batchflow.workflow.declarations import Declarations
 from batchflow.workflow.diagnostics import did_you_mean
 from batchflow.workflow.document import Loc
+from batchflow.workflow.parallel_items import read_items
 from batchflow.workflow.scope import Scope
-from batchflow.workflow.values import Input, Output, ParallelSettings
+from batchflow.workflow.values import Input, Output, OutputFormat, ParallelSettings
 
 if TYPE_CHECKING:
     from batchflow.workflow import schema
 
 DEFAULT_FILE_NAME = "parallel_run_step.txt"
-FORMATS: Mapping[str, Literal["text", "csv", "jsonl"]] = {".txt": "text", ".csv": "csv", ".jsonl": "jsonl"}
-LATER_FORMATS = frozenset({".parquet", ".arrow", ".feather"})
+FORMATS: Mapping[str, OutputFormat] = {
+    ".txt": "text",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+}
+TYPED_FORMATS = ("parquet", "arrow")
 
 
 def read_parallel(
@@ -65,19 +73,19 @@ class _Reader:
     def read(self) -> ParallelSettings | None:
         shape = self._shape
         folder = self._source_directory()
-        over = self._over()
+        items = read_items(shape, self._step, self._inputs, self._report)
         append_row_to, file_name = self._append_row_to()
         output_format = self._output_format(append_row_to, file_name)
         self._copies()
-        if not self._good or over is None:
+        if not self._good or items is None:
             return None
+        side_inputs = self._side_inputs(items.over)
         return ParallelSettings(
             entry_script=script_path(
                 shape.entry_script, shape.source_directory or ".", self._loc[:2], self._declarations
             ),
             source_directory=folder,
-            over=(over,),
-            mini_batch_size=shape.mini_batch_size,
+            **vars(items),
             append_row_to=append_row_to,
             append_row_file_name=file_name,
             output_action=shape.output_action,
@@ -96,7 +104,7 @@ class _Reader:
             run_max_try=shape.run_max_try,
             isolate_failures=shape.isolate_failures,
             workers=shape.workers,
-            side_inputs=self._side_inputs(over),
+            side_inputs=side_inputs,
             arguments=tuple(shape.arguments),
             environment_variables=MappingProxyType(dict(shape.environment_variables)),
             logging_level=shape.logging_level,
@@ -110,9 +118,14 @@ class _Reader:
             receipt_to=shape.receipt_to,
         )
 
-    def _report(self, code: str, message: str, key: str | None = None, hint: str | None = None) -> None:
-        present = key is not None and key in self._shape.model_fields_set
+    def _report(
+        self, code: str, message: str, key: str | None = None, hint: str | None = None, *, index: int | None = None
+    ) -> None:
+        """At the key if the file has it, else at the table; ``index``: at this element of the key's array."""
+        present = key is not None and ("frame" if key == "as" else key) in self._shape.model_fields_set
         loc = (*self._loc, key) if present and key is not None else self._loc
+        if present and index is not None:
+            loc = (*loc, index)
         part: Literal["key", "value"] = "value" if present else "key"
         self._scope.problems.add(code, message, self._scope.document, loc, part=part, hint=hint)
         self._good = False
@@ -124,30 +137,14 @@ class _Reader:
             return self._scope.folder
         return Path(paths.absolute(source, self._declarations.folder_for((*self._loc, "source_directory"))))
 
-    def _over(self) -> str | None:
-        names = list(self._inputs)
-        over = self._shape.over
-        if over is not None:
-            if over in self._inputs:
-                return over
-            self._report("BF060", f"no input `{over}` to split", "over", did_you_mean(over, names))
-        elif len(names) == 1:
-            return names[0]
-        elif names:
-            hint = "write over = " + " or ".join(f'"{name}"' for name in names)
-            self._report("BF060", f"step `{self._step}` has {len(names)} inputs, which one is split?", hint=hint)
-        else:
-            self._report("BF060", f"step `{self._step}` has no input to split", hint="add inputs = { NAME = … }")
-        return None
-
-    def _side_inputs(self, over: str) -> tuple[str, ...]:
+    def _side_inputs(self, over: Collection[str]) -> tuple[str, ...]:
         """The inputs that are not split; all of them where ``side_inputs`` is left out."""
         declared = self._shape.side_inputs
         if declared is None:
-            return tuple(name for name in self._inputs if name != over)
+            return tuple(name for name in self._inputs if name not in over)
         for name in declared:
-            if name not in self._inputs or name == over:
-                why = "is the input that is split" if name == over else "is not an input of the step"
+            if name not in self._inputs or name in over:
+                why = "is the input that is split" if name in over else "is not an input of the step"
                 self._report("BF060", f"side input `{name}` {why}", "side_inputs")
         return tuple(dict.fromkeys(declared))
 
@@ -194,21 +191,25 @@ class _Reader:
         self._report("BF061", message, hint=hint)
         return None
 
-    def _output_format(self, name: str | None, file_name: str | None) -> Literal["text", "csv", "jsonl"] | None:
-        if name is None or self._shape.output_format is not None:
-            return self._shape.output_format if name is not None else None
+    def _output_format(self, name: str | None, file_name: str | None) -> OutputFormat | None:
+        if name is None:
+            return None
         extension = Path(file_name or self._outputs[name].path.name).suffix.lower()
-        if extension in FORMATS:
-            return FORMATS[extension]
         loc: Loc = ("steps", self._step, "outputs", name)
-        self._good = False
-        if extension in LATER_FORMATS:
+        found = self._shape.output_format or FORMATS.get(extension)
+        if found in TYPED_FORMATS and not supported.TYPED_OUTPUTS:
             self._scope.problems.add("BF015", f"{extension} outputs are not yet supported", self._scope.document, loc)
-        else:
+            self._good = False
+            return None
+        if found is None:
             message = f"the format of the rows cannot be told from the name of output `{name}`"
-            hint = 'add output_format = "text", "csv" or "jsonl", or end the name with .txt, .csv or .jsonl'
+            hint = f"add output_format, or end the name with one of {' '.join(FORMATS)}"
             self._scope.problems.add("BF062", message, self._scope.document, loc, hint=hint)
-        return None
+            self._good = False
+        for key in ("header", "delimiter", "newline"):
+            if found in TYPED_FORMATS and key in self._shape.model_fields_set:
+                self._report("BF016", f"`{key}` has no meaning in {found}, where values are typed", key)
+        return found
 
     def _copies(self) -> None:
         """``failed_to`` and ``receipt_to`` must be files among the outputs, each of its own."""

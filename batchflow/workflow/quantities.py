@@ -1,12 +1,13 @@
-"""Durations, sizes and thresholds as people write them.  Pure; a wrong one raises ``QuantityError``."""
+"""Durations, sizes, thresholds and amounts as people write them.  Pure; a wrong one raises ``QuantityError``."""
 
 from __future__ import annotations
 
 import math
 import re
+from typing import NamedTuple
 
 from batchflow.workflow.diagnostics import quoted
-from batchflow.workflow.values import Threshold
+from batchflow.workflow.values import MiniBatchUnit, Threshold
 
 SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES = {
@@ -19,10 +20,19 @@ BYTES = {
 }
 DURATION_MAX_S = 10 * 366 * 86400.0
 SIZE_MAX = 1 << 50
+COUNT_MAX = 1_000_000_000
 
 _NUMBER_AND_UNIT = re.compile(r"([0-9](?:_?[0-9]){0,17}(?:\.[0-9]{1,9})?) *([A-Za-z]+)", re.ASCII)
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?) *%", re.ASCII)
+_ROWS = re.compile(r"([0-9](?:_?[0-9]){0,17}) *rows?", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?[0-9][0-9_]*(?:\.[0-9]+)?", re.ASCII)
+
+
+class Amount(NamedTuple):
+    """How much one mini-batch holds; without a unit it is files, or the bytes of a table."""
+
+    size: int
+    unit: MiniBatchUnit | None
 
 
 class QuantityError(ValueError):
@@ -78,6 +88,25 @@ def parse_threshold(value: object) -> Threshold:
     if percent > 100:
         raise QuantityError("BF011", f"expected at most 100%, got {quoted(value)}")
     return Threshold(percent=percent)
+
+
+def parse_amount(value: object) -> Amount:
+    """A whole number, a size such as ``"1 MiB"``, or ``"10_000 rows"``."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= COUNT_MAX:
+            limit = "at least 1" if value < 1 else f"at most {COUNT_MAX}"
+            raise QuantityError("BF011", f"expected {limit}, got {quoted(value)}")
+        return Amount(value, None)
+    rows = _ROWS.fullmatch(value) if isinstance(value, str) else None
+    if rows is not None:
+        count = int(rows.group(1))
+        if not 1 <= count <= COUNT_MAX:
+            raise QuantityError("BF011", f"expected from 1 to {COUNT_MAX} rows, got {quoted(value)}")
+        return Amount(count, "rows")
+    if not isinstance(value, str) or _with_unit(value, BYTES) is None:
+        message = f'expected a size such as "1 MiB", rows such as "10_000 rows" or a whole number, got {quoted(value)}'
+        raise QuantityError("BF010", message, quoted_number_hint(value))
+    return Amount(parse_size(value), "bytes")
 
 
 def _number(value: object) -> float | None:

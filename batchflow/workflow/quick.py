@@ -141,4 +141,5 @@ _KINDS: Mapping[str, Callable[..., Any]] = {
     "duration": _quantity(quantities.parse_duration),
     "size": _quantity(quantities.parse_size),
     "threshold": _quantity(quantities.parse_threshold),
+    "amount": _quantity(quantities.parse_amount),
 }

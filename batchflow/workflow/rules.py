@@ -54,7 +54,11 @@ FLAG: Rule = ("flag",)
 DURATION: Rule = ("duration",)
 SIZE: Rule = ("size",)
 THRESHOLD: Rule = ("threshold",)
+AMOUNT: Rule = ("amount",)
+CHARACTER: Rule = ("text", 1, 1, None)
+CHARACTER_OR_NONE: Rule = ("text", None, 1, None)
 TEXTS: Rule = ("list", TEXT, None)  # elements, fewest
+COLUMNS: Rule = ("list", FILLED, 1)
 
 PARAMETER: Shape[schema.ParameterShape] = Shape(
     "ParameterShape",
@@ -68,7 +72,25 @@ PARAMETER: Shape[schema.ParameterShape] = Shape(
         "help": Key(TEXT, ""),
     },
 )
-DATASET: Shape[schema.DatasetShape] = Shape("DatasetShape", {"files": Key(ANY)})
+DATASET: Shape[schema.DatasetShape] = Shape(
+    "DatasetShape",
+    {
+        "files": optional(ANY),
+        "table": optional(ANY),
+        "format": optional(("choice", ("csv", "jsonl", "parquet", "arrow"))),
+        "delimiter": optional(CHARACTER),
+        "quote": optional(CHARACTER_OR_NONE),
+        "escape": optional(CHARACTER_OR_NONE),
+        "header": Key(FLAG, True),
+        "encoding": optional(FILLED),
+        "null_values": optional(TEXTS),
+        "columns": optional(COLUMNS),
+        "schema": Key(("table", FILLED, FILLED), None, "types"),
+        "sample_rows": optional(("whole", 1, 1_000_000_000)),
+        "field_size_max": optional(SIZE),
+        "partition_format": optional(FILLED),
+    },
+)
 MODEL: Shape[schema.ModelShape] = Shape(
     "ModelShape",
     {
@@ -83,14 +105,16 @@ PARALLEL: Shape[schema.ParallelShape] = Shape(
     {
         "entry_script": Key(FILLED),
         "source_directory": optional(FILLED),
-        "over": optional(TEXT),
-        "mini_batch_size": Key(("whole", 1, 1_000_000_000), 10),
+        "over": optional(ANY),
+        "mini_batch_size": optional(AMOUNT),
+        "partition_keys": optional(COLUMNS),
+        "as": Key(("choice", ("pandas", "arrow", "polars")), "pandas", "frame"),
         "append_row_to": optional(TEXT),
         "append_row_file_name": optional(TEXT),
         "output_action": Key(("lower", ("choice", ("append_row", "summary_only"))), "append_row"),
-        "output_format": optional(("choice", ("text", "csv", "jsonl"))),
+        "output_format": optional(("choice", ("text", "csv", "jsonl", "parquet", "arrow"))),
         "header": Key(FLAG, True),
-        "delimiter": optional(("text", 1, 1, None)),
+        "delimiter": optional(CHARACTER),
         "newline": Key(("choice", ("error", "keep")), "error"),
         "order": Key(("choice", ("input", "completion")), "input"),
         "items": Key(("choice", ("at_least", "exact", "any")), "at_least"),

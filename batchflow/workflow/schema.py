@@ -67,11 +67,35 @@ Count: TypeAlias = Annotated[
     _quantity(quantities.parse_threshold),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": -1}, {"type": "string"}], "examples": [0, -1, "1%"]}),
 ]
+Amount: TypeAlias = Annotated[
+    quantities.Amount,
+    _quantity(quantities.parse_amount),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer", "minimum": 1, "maximum": quantities.COUNT_MAX}, {"type": "string"}],
+            "examples": [10, "1 MiB", "10_000 rows"],
+        }
+    ),
+]
+Sources: TypeAlias = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
+            ]
+        }
+    ),
+]
 Flag: TypeAlias = Annotated[bool, Referable()]
 Name: TypeAlias = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 ParameterName: TypeAlias = Annotated[str, StringConstraints(pattern=PARAMETER_PATTERN)]
 VariableName: TypeAlias = Annotated[str, StringConstraints(pattern=VARIABLE_PATTERN)]
 Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
+Character: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1)]
+CharacterOrNone: TypeAlias = Annotated[str, StringConstraints(max_length=1)]
+Columns: TypeAlias = Annotated[list[Text], Field(min_length=1)]
 Scalar: TypeAlias = Annotated[
     Any, WithJsonSchema({"anyOf": [{"type": kind} for kind in ("boolean", "integer", "number", "string")]})
 ]
@@ -99,19 +123,58 @@ class ParameterShape(Shape):
 
 
 class DatasetShape(Shape):
-    """Named files, listed when the step runs."""
+    """Named data, found when the step runs: files, or tables whose items are the records in them."""
 
-    files: Annotated[
-        Any,
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "string", "minLength": 1},
-                    {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
-                ]
-            }
-        ),
-    ] = Field(description="A pattern (`**` for any depth), a folder with `/` at the end, or a list of these.")
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["files"]}, {"required": ["table"]}]})
+
+    files: Sources = Field(
+        None,
+        description="A pattern (`**` for any depth), a folder with `/` at the end, the output of a step, or a list of "
+        "these: the items are files.",
+    )
+    table: Sources = Field(
+        None,
+        description="The same, of csv, jsonl, parquet or arrow files: the items are the records in them; run() gets "
+        "data frames.",
+    )
+    format: Annotated[Literal["csv", "jsonl", "parquet", "arrow"], Referable()] | None = Field(
+        None,
+        description="Of a table; default: by the extension, .csv .tsv .txt .jsonl .ndjson .parquet .arrow .feather, "
+        "text also with .gz or .zst behind it.",
+    )
+    delimiter: Character | None = Field(
+        None, description="Between the fields of csv; default: a comma, a tab in .tsv files."
+    )
+    quote: CharacterOrNone | None = Field(None, description='Around fields of csv; default: `"`; empty: none.')
+    escape: CharacterOrNone | None = Field(
+        None, description="Takes the meaning off the next character in csv; default: none, quotes are doubled."
+    )
+    header: Flag = Field(
+        True, description="Whether the first record of each csv file names the columns; without it they are 0, 1, …"
+    )
+    encoding: Text | None = Field(None, description="Of csv and jsonl; default: utf-8.")
+    null_values: list[str] | None = Field(
+        None,
+        description="What means a missing value in csv where it is not quoted; default: empty, NA, NaN, null, …",
+    )
+    columns: Columns | None = Field(None, description="The columns to read, in this order; default: all.")
+    types: dict[Text, Text] | None = Field(
+        None,
+        alias="schema",
+        description="Column → type (int64, double, bool, string, date32[day], timestamp[us], …; `?` behind it: values "
+        "may be missing); the others are inferred from the first records of every file.",
+    )
+    sample_rows: Annotated[int, Field(ge=1, le=1_000_000_000), Referable()] | None = Field(
+        None, description="Records of each file that types are inferred from; default: 10,000."
+    )
+    field_size_max: Size | None = Field(
+        None,
+        description='Largest field of csv and line of jsonl; default: "64 MiB"; a quote that is never closed is '
+        "noticed by it.",
+    )
+    partition_format: Text | None = Field(
+        None, description="Finds keys in the ends of the paths of files: `{user}/{season}/{genre}.wav`."
+    )
 
 
 class ModelShape(Shape):
@@ -130,9 +193,23 @@ class ParallelShape(Shape):
 
     entry_script: Text = Field(description="Python file that defines run(mini_batch) and, if needed, init().")
     source_directory: Text | None = Field(None, description="Folder of the entry script; default: the workflow's.")
-    over: str | None = Field(None, description="The input that is split; default: the only one.")
-    mini_batch_size: Annotated[int, Field(ge=1, le=1_000_000_000), Referable()] = Field(
-        10, description="Files given to one run() call."
+    over: Sources = Field(
+        None, description="The input that is split, or a list of inputs, each split on its own; default: the only one."
+    )
+    mini_batch_size: Amount | None = Field(
+        None,
+        description="What one run() call gets: a number of files (default: 10); of a table about so many bytes (1024, "
+        '"1 MiB", the default) or exactly so many records ("10_000 rows"), of one file.',
+    )
+    partition_keys: Columns | None = Field(
+        None,
+        description="Mini-batches are all items with the same keys: columns of a table, or names in the "
+        "`partition_format` of files.",
+    )
+    frame: Annotated[Literal["pandas", "arrow", "polars"], Referable()] = Field(
+        "pandas",
+        alias="as",
+        description="What run() gets of a table: a frame of pandas or polars, or a pyarrow.Table.",
     )
     append_row_to: str | None = Field(None, description="The output that takes the rows; default: the only file.")
     append_row_file_name: str | None = Field(
@@ -141,11 +218,11 @@ class ParallelShape(Shape):
     output_action: Annotated[Literal["append_row", "summary_only"], BeforeValidator(_lower), Referable()] = Field(
         "append_row", description="append_row: run() returns rows; summary_only: it writes its own files."
     )
-    output_format: Annotated[Literal["text", "csv", "jsonl"], Referable()] | None = Field(
+    output_format: Annotated[Literal["text", "csv", "jsonl", "parquet", "arrow"], Referable()] | None = Field(
         None, description="Format of the rows; default: by the extension of the output."
     )
     header: Flag = Field(True, description="Whether csv begins with a header.")
-    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] | None = Field(
+    delimiter: Character | None = Field(
         None, description="Between the fields; default: a space for text, a comma for csv."
     )
     newline: Annotated[Literal["error", "keep"], Referable()] = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from batchflow.workflow import paths, references
 from batchflow.workflow.diagnostics import Problems, did_you_mean
@@ -20,8 +20,12 @@ from batchflow.workflow.values import (
     Parameter,
     ParameterValue,
     Position,
+    TableDataset,
     escape_pattern,
 )
+
+if TYPE_CHECKING:
+    from batchflow.tables.options import TableOptions
 
 IN_DECLARATIONS = frozenset({"params", "workflow"})
 IN_INPUTS = IN_DECLARATIONS | {"steps", "datasets", "models"}
@@ -47,7 +51,7 @@ class Scope:
     problems: Problems
     name: str
     params: dict[str, Parameter | None] = field(default_factory=dict)
-    datasets: dict[str, FileDataset | None] = field(default_factory=dict)
+    datasets: dict[str, FileDataset | TableDataset | None] = field(default_factory=dict)
     models: dict[str, Model | None] = field(default_factory=dict)
     outputs: dict[str, dict[str, Output | None]] = field(default_factory=dict)
     """Of every step, by its name."""
@@ -59,6 +63,10 @@ class Scope:
     @property
     def folder(self) -> Path:
         return self.document.path.parent
+
+    def is_broken(self, loc: Loc) -> bool:
+        """Whether something at or below a location was reported."""
+        return any(one[: len(loc)] == loc for one in self.broken)
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,9 @@ class Files:
     is_dataset: bool
     producer: str | None = None
     position: Position | None = None
-    """Where a dataset's ``files`` stand."""
+    """Where a dataset's ``files`` or ``table`` stands."""
+    table: TableOptions | None = None
+    partition_format: str | None = None
 
 
 DeclaredT = TypeVar("DeclaredT")
@@ -248,11 +258,18 @@ class Filler:
             files = None if model is None else Files((str(model.path),), False)
         else:
             dataset = self._declared(scope.datasets, name, "no dataset", reference, loc)
-            position = scope.document.deferred(("datasets", name, "files"), "value")
-            files = None if dataset is None else Files(dataset.patterns, True, position=position)
+            files = None if dataset is None else self._dataset_files(dataset)
         if files is not None:
             self._add_use(reference, files, (reference.namespace, name), loc)
         return files
+
+    def _dataset_files(self, dataset: FileDataset | TableDataset) -> Files:
+        producer = min(self._scope.uses["datasets", dataset.name].steps, default=None)
+        if isinstance(dataset, TableDataset):
+            position = self._scope.document.deferred(("datasets", dataset.name, "table"), "value")
+            return Files(dataset.patterns, True, producer, position, table=dataset.options)
+        position = self._scope.document.deferred(("datasets", dataset.name, "files"), "value")
+        return Files(dataset.patterns, True, producer, position, partition_format=dataset.partition_format)
 
     def _find_step_output(self, reference: Reference, loc: Loc) -> Files | None:
         if len(reference.parts) != 4 or reference.parts[2] != "outputs":
@@ -272,15 +289,18 @@ class Filler:
         return files
 
     def _add_use(self, reference: Reference, files: Files, declared_at: Loc, loc: Loc) -> None:
-        """Note the parameters a declaration uses, and the files as an input if they are named outside ``inputs``."""
+        """Note what a declaration uses, and the files as an input if they are named outside ``inputs``."""
         declaration = self._scope.uses.get(declared_at)
         if declaration is not None:
             self._uses.params |= declaration.params
+            self._uses.steps |= declaration.steps
         if "inputs" in self._allowed:
             name = ".".join(reference.parts)
             kind: Literal["path", "dataset"] = "dataset" if files.is_dataset else "path"
             position = files.position or self._scope.document.deferred(loc)
-            self._uses.inputs[name] = Input(name, kind, files.patterns, files.producer, position)
+            self._uses.inputs[name] = Input(
+                name, kind, files.patterns, files.producer, position, files.table, files.partition_format
+            )
 
     def _declared(
         self, known: Mapping[str, DeclaredT], name: str, what: str, reference: Reference, loc: Loc

@@ -99,7 +99,8 @@ class StepReader:
         make = paths.absolute_pattern if files.is_dataset else paths.absolute
         patterns = tuple(make(pattern, folder) for pattern in files.patterns)
         kind: Literal["path", "dataset"] = "dataset" if files.is_dataset else "path"
-        return Input(name, kind, patterns, files.producer, files.position or scope.document.deferred(loc))
+        position = files.position or scope.document.deferred(loc)
+        return Input(name, kind, patterns, files.producer, position, files.table, files.partition_format)
 
     def _filled(self, settings: Filler, templates: Filler) -> Tree:
         """The step's table with values for references where a value is needed, and templates where one may be open.

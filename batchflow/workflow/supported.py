@@ -7,14 +7,18 @@ from typing import Any
 from batchflow.workflow.diagnostics import Problems
 from batchflow.workflow.document import Document, Loc, Tree
 
+TABLES = False
+"""Whether parallel steps take tables, keys and several inputs."""
+TYPED_OUTPUTS = False
+"""Whether they write parquet and arrow."""
+
 FILE_KEYS = frozenset({"profiles", "environments", "resources"})
-TABLE_KEYS = frozenset({"tables", "table"})
-DATASET_KEYS = TABLE_KEYS | frozenset({"format", "columns", "cache", "follow_symlinks", "partition_format"})
+DATASET_KEYS = frozenset({"cache", "follow_symlinks"})
 STEP_KEYS = frozenset(
     {"matrix", "exclude", "include", "each", "foreach", "when", "incremental", "keep", "triggers", "retries", "timeout"}
     | {"resources", "log", "environment"}
 )
-PARALLEL_KEYS = frozenset(["partition_keys", "partition_format", "environment", "compat", "as"])
+PARALLEL_KEYS = frozenset({"environment", "compat"})
 
 
 def without_unsupported(document: Document, problems: Problems) -> Tree:
@@ -33,8 +37,9 @@ def without_unsupported(document: Document, problems: Problems) -> Tree:
 
 def _dataset(table: Any, document: Document, loc: Loc, problems: Problems) -> Any:  # noqa: ANN401
     """None for a dataset of tables: what else it may lack is of no interest."""
-    rest = _without(table, DATASET_KEYS, document, loc, problems)
-    return None if isinstance(table, dict) and not TABLE_KEYS.isdisjoint(table) else rest
+    refused = DATASET_KEYS if TABLES else DATASET_KEYS | {"table", "partition_format"}
+    rest = _without(table, refused, document, loc, problems)
+    return None if not TABLES and isinstance(table, dict) and "table" in table else rest
 
 
 def _step(table: Any, document: Document, loc: Loc, problems: Problems) -> Any:  # noqa: ANN401
@@ -42,7 +47,8 @@ def _step(table: Any, document: Document, loc: Loc, problems: Problems) -> Any: 
     if not isinstance(step, dict) or not isinstance(step.get("parallel"), dict):
         return step
     loc = (*loc, "parallel")
-    parallel = _without(step["parallel"], PARALLEL_KEYS, document, loc, problems)
+    refused = PARALLEL_KEYS if TABLES else PARALLEL_KEYS | {"partition_keys", "as"}
+    parallel = _without(step["parallel"], refused, document, loc, problems)
     for key, why in _unsupported_values(parallel).items():
         problems.add("BF015", f"{why} not yet supported", document, (*loc, key))
         del parallel[key]
@@ -55,11 +61,11 @@ def _unsupported_values(parallel: Tree) -> dict[str, str]:
     nodes, size = parallel.get("nodes"), parallel.get("mini_batch_size")
     if isinstance(nodes, int) and nodes > 1:
         found["nodes"] = "more than one node is"
-    if parallel.get("output_format") in ("parquet", "arrow"):
+    if not TYPED_OUTPUTS and parallel.get("output_format") in ("parquet", "arrow"):
         found["output_format"] = f"the output format {parallel['output_format']} is"
-    if isinstance(parallel.get("over"), list):
+    if not TABLES and isinstance(parallel.get("over"), list):
         found["over"] = "several inputs in `over` are"
-    if isinstance(size, str) and "$" not in size and any(unit in size.lower() for unit in ("b", "rows")):
+    if not TABLES and isinstance(size, str) and "$" not in size and any(unit in size.lower() for unit in ("b", "rows")):
         found["mini_batch_size"] = "a mini_batch_size in bytes or rows is for tables, which are"
     return found
 

@@ -32,6 +32,7 @@ LAYERS = {
     "text": 1,
     "temporary": 1,
     "patterns": 1,
+    "path_keys": 1,
     "profiles": 1,
     "tables": 1,
     "worker": 2,

@@ -19,6 +19,7 @@ QUANTITIES = {
     quantities.parse_duration: ("duration",),
     quantities.parse_size: ("size",),
     quantities.parse_threshold: ("threshold",),
+    quantities.parse_amount: ("amount",),
 }
 
 
@@ -98,6 +99,7 @@ WORDS = [
     "1%",
     "2 min",
     "256 MiB",
+    "10_000 rows",
     "-1",
     "full",
     "Summary_Only",
@@ -142,7 +144,7 @@ def likely(rule: Rule) -> st.SearchStrategy[Any]:
         return st.dictionaries(TEXTS, likely(needs[1]), max_size=3)
     if kind == "shape":
         return tables(needs[0])
-    if kind in ("whole", "number", "duration", "size", "threshold"):
+    if kind in ("whole", "number", "duration", "size", "threshold", "amount"):
         return st.integers(-1, 5000) | TEXTS
     return st.booleans() if kind == "flag" else TEXTS
 
@@ -175,6 +177,23 @@ GOOD: list[tuple[Shape[Any], dict[str, Any]]] = [
     (rules.HEAD, {"schema": 1, "name": "a", "default": ["x"]}),
     (rules.PARAMETER, {"type": "int", "default": 3, "min": 1, "max": 9, "choices": [3], "help": "x"}),
     (rules.DATASET, {"files": ["a/", "b/**"]}),
+    (
+        rules.DATASET,
+        {
+            "table": "a/*.csv",
+            "format": "csv",
+            "delimiter": "\t",
+            "quote": "",
+            "escape": "\\",
+            "null_values": [],
+            "columns": ["ä"],
+            "schema": {"ä": "int64?"},
+            "sample_rows": 1,
+            "field_size_max": "1 MiB",
+        },
+    ),
+    (rules.PARALLEL, {"entry_script": "a", "over": ["a", "b"], "mini_batch_size": "1 MiB", "as": "arrow"}),
+    (rules.PARALLEL, {"entry_script": "a", "mini_batch_size": "10_000 rows", "partition_keys": ["store", "brand"]}),
     (rules.MODEL, {"path": "m/", "sha256": "0" * 64, "version": "1", "tags": {"Any name": "ö"}}),
     (rules.STEP, {"run": "x", "inputs": {"a": "b"}, "outputs": {"c": "d"}, "after": ["e"], "help": "é"}),
     (rules.STEP, {"call": "a.b:c", "args": {"x": [1, {"y": 2.5}]}}),
@@ -207,6 +226,14 @@ WRONG: list[tuple[Shape[Any], dict[str, Any]]] = [
     (rules.HEAD, {"format": 1}),
     (rules.HEAD, {"name": "a\n"}),
     (rules.HEAD, {"default": []}),
+    (rules.DATASET, {"table": "a", "delimiter": ""}),
+    (rules.DATASET, {"table": "a", "quote": "ab"}),
+    (rules.DATASET, {"table": "a", "columns": []}),
+    (rules.DATASET, {"table": "a", "schema": {"": "int64"}}),
+    (rules.DATASET, {"table": "a", "types": {"x": "int64"}}),
+    (rules.PARALLEL, {"entry_script": "a", "frame": "arrow"}),
+    (rules.PARALLEL, {"entry_script": "a", "mini_batch_size": "10"}),
+    (rules.PARALLEL, {"entry_script": "a", "partition_keys": []}),
     (rules.MODEL, {}),
     (rules.MODEL, {"path": ""}),
     (rules.MODEL, {"path": "\ud800"}),

@@ -199,9 +199,9 @@ WRONG = [
     Wrong("nan", "[params]\nx = nan\n" + STEP, 2, 5, "BF022", "a finite number"),
     Wrong("a date", "[params]\nx = 2024-01-01\n" + STEP, 2, 5, "BF010", "cannot be a parameter"),
     # datasets and models
-    Wrong("tables", "[datasets.d]\ntables = 'x.csv'\n" + STEP, 2, 1, "BF015", "`tables` is not yet supported"),
+    Wrong("tables", "[datasets.d]\ntables = 'x.csv'\n" + STEP, 2, 1, "BF012", "unknown key `tables`", "`table`?"),
     Wrong("remote dataset", "[datasets.d]\nfiles = 'az://c/x'\n" + STEP, 2, 9, "BF015", "`az:` locations"),
-    Wrong("no files", "[datasets.d]\n" + STEP, 1, 11, "BF013", "missing key `files` in [datasets.d]"),
+    Wrong("no files", "[datasets.d]\n" + STEP, 1, 11, "BF013", "missing key `files` or `table` in [datasets.d]"),
     Wrong("number among files", "[datasets.d]\nfiles = ['a', 5]\n" + STEP, 2, 15, "BF010", "`files`: expected"),
     Wrong(
         "missing model",
