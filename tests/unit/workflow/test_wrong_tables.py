@@ -177,7 +177,6 @@ WRONG = [
 ]
 
 
-@pytest.mark.fault("K1", "K2", "K3", "K5", "K14")
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.name)
 def test_a_wrong_table_is_refused_at_its_line_and_column(wrong: Wrong, tmp_path: Path) -> None:
     error = refused(tmp_path, wrong.text)
