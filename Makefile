@@ -17,6 +17,7 @@
 #     make coverage         which branches of journal, commit, resume and supervision are reached: all, or it fails
 #     make coverage-core    which lines of the rings are reached: all, or it fails
 #     make sanitize         the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
+#     make fuzz-csv         a million random CSV files against Python's csv (FUZZ="--cases 10000 --seed 1")
 #     make bench            all benchmarks (BENCH="--quick dispatch" for less)
 #     make docs             execute the code blocks of the documentation
 #     make clean            remove everything that was built here
@@ -24,6 +25,7 @@
 PYTHON ?= python
 STRESS_RUNS ?= 50
 BENCH ?=
+FUZZ ?=
 RINGS ?=
 SOAK ?= --minutes 60
 CORE_TESTS = tests/unit/core tests/system/core
@@ -40,7 +42,7 @@ COPY = mkdir -p $(1) && tar -c --exclude='*.so' --exclude=_core.c --exclude=__py
 	setup.py pyproject.toml README.md LICENSE batchflow | tar -x -C $(1)
 ASAN = $$(gcc -print-file-name=libasan.so)
 
-.PHONY: build check test unit system slow faults fault-mutants stress crash crash-nightly soak crash-mutants ring-kills ring-mutants coverage coverage-core sanitize bench docs clean
+.PHONY: build check test unit system slow faults fault-mutants stress crash crash-nightly soak crash-mutants ring-kills ring-mutants coverage coverage-core sanitize fuzz-csv bench docs clean
 
 build:
 	$(PYTHON) setup.py build_ext --inplace
@@ -108,6 +110,9 @@ sanitize:
 	cd build/sanitize && SANITIZE=1 $(PYTHON) setup.py -q build_ext --inplace
 	cd build/sanitize && LD_PRELOAD=$(ASAN) ASAN_OPTIONS=detect_leaks=0 \
 		$(PYTHON) -m pytest -q -p no:cacheprovider $(addprefix ../../,$(CORE_TESTS))
+
+fuzz-csv:
+	$(PYTHON) -m tests.fuzz $(FUZZ)
 
 bench:
 	$(PYTHON) -m benchmarks $(BENCH)

@@ -1,5 +1,6 @@
 """Types of the compiled core."""
 
+from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -120,6 +121,9 @@ class ListingBuilder:
 
 # rings
 
+_Problem: TypeAlias = Literal[
+    "NUL byte", "unclosed quote", "long field", "escape after quote", "escape at end", "changed"
+]
 _Lap: TypeAlias = Literal["init", "wait", "decode", "run", "encode", "publish", "blocked"]
 LAPS: tuple[_Lap, ...]
 REQUEST_RUN: int
@@ -359,6 +363,72 @@ def text_rows(elements: list[Any]) -> bytes | None:
     """The UTF-8 lines of strings, one for each, or None where an element needs a closer look.
 
     That is: it is no ``str``, or one with a line break, or one that has no UTF-8.
+    """
+
+# records
+
+RECORD_SCANS: tuple[str, ...]
+"""The ways to scan that this processor has, the fastest first."""
+
+class RecordSplit(NamedTuple):
+    """Where the pieces of a file begin, and what was met."""
+
+    begins: array[int]
+    """First byte of each piece, which is the first of a record."""
+    counts: array[int]
+    """Records of each piece."""
+    record_count: int
+    exact_by: Literal["parity", "automaton"]
+    """``automaton``: some of the file, or all, could not be split by the parity of its quotes."""
+    notes: list[tuple[Literal["bare quote"], int, int]]
+    """``(kind, byte offset, line)`` of quotes that quote nothing, the first 64 of ``note_count``."""
+    note_count: int
+    problem: tuple[_Problem, int, int] | None
+    """Why there is no answer: ``(kind, byte offset, line)``; the other fields mean nothing then."""
+
+def split_records(
+    fd: int,
+    start: int,
+    stop: int,
+    *,
+    delimiter: int,
+    quote: int,
+    escape: int,
+    lines: bool = False,
+    size: int = 0,
+    rows: int = 0,
+    threads: int = 1,
+    field_size_max: int,
+    scan: str = "",
+    grain: int = ...,
+) -> RecordSplit:
+    """Split the bytes ``start`` to ``stop`` of a file, the first of which begins a record, between its records.
+
+    A piece begins at the first record that begins ``size`` bytes or more behind the begin of the piece before it, or
+    ``rows`` records behind; with neither there is one piece.  ``delimiter``, ``quote`` and ``escape`` are ASCII
+    characters, -1: there is none.  ``lines``: JSON Lines, where these do not matter and a record counts as one field.
+    The file is read, never mapped; the interpreter is free meanwhile.
+
+    ``scan``, one of ``RECORD_SCANS``, and ``grain``, bytes that are looked at together, change nothing but the time.
+
+    Raises ``OSError`` where reading fails, ``ValueError`` for arguments that mean nothing.
+    """
+
+def record_range(
+    data: bytes | bytearray | memoryview,
+    skip: int,
+    count: int,
+    *,
+    delimiter: int,
+    quote: int,
+    escape: int,
+    lines: bool = False,
+    field_size_max: int,
+) -> tuple[int, int, int, tuple[_Problem, int] | None]:
+    """``(begin, end, seen, problem)`` of records ``skip`` to ``skip + count`` of ``data``, which begins with one.
+
+    ``end`` is where the record behind them begins, or the size of ``data``; ``seen`` counts the records that begin up
+    to there, the one at ``end`` among them.  ``problem``: met before ``end``, ``(kind, byte offset)``.
     """
 
 # gather

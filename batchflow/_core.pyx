@@ -8,6 +8,8 @@
     port.pxi     port.h                            the worker's end, with its flight recorder
     gather.pxi   gather.h  append.h                completions of all workers → bytes in input order
     rows.pxi                                       a list of strings → the lines of a text file
+    records.pxi  records.h  records_scan.h         CSV and JSON Lines → where their records begin
+                 records_spans.h  records_split.h
 """
 
 import typing
@@ -51,3 +53,4 @@ include "core/gather.pxi"
 include "core/listing.pxi"
 include "core/builder.pxi"
 include "core/rows.pxi"
+include "core/records.pxi"

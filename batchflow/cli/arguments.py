@@ -10,10 +10,13 @@ import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from batchflow.cli.help import EXAMPLES, TOP_HELP, VERBS
 from batchflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from batchflow.cli.split_arguments import SplitArguments
 
 _WORKFLOW_NAMES = ("workflow.toml", "batchflow.toml")
 _LATER = ("--profile", "--retries", "-U", "--until", "-O", "--omit-from", "-t", "--touch", "-p", "--printshellcmds")
@@ -22,6 +25,8 @@ _KNOWN_AS = {"--jobs": "-j or --cores", "--params-file": "--params", "--workers"
 """What other tools call an option of ours."""
 DAG_FORMATS = ("tree", "mermaid", "dot", "json")
 _RUNNING = ("run", "plan", "retry")
+_SPLITTING = ("split", "verify-split")
+_NO_WORKFLOW = ("init", "schema", *_SPLITTING)
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Arguments:
     format: str = "tree"
     output: Path | None = None
     folder: Path = Path()
+    split: SplitArguments | None = None
+    """Of ``split`` and ``verify-split`` only."""
     help: str | None = None
     """Set when help was asked for: the text to show."""
 
@@ -150,6 +157,10 @@ def _arguments(verb: str, options: argparse.Namespace, rest: list[str]) -> Argum
     values = dict(vars(options))
     names: list[str] = [*values.pop("names", []), *rest]
     values.pop("help")
+    if verb in _SPLITTING:
+        from batchflow.cli.split_arguments import split_arguments
+
+        return Arguments(verb, json=options.json, split=split_arguments(verb, options, names))
     values["verbosity"] = values.pop("verbose", 0) - values.pop("quiet", 0)
     for several in ("overrides", "force_steps"):
         if several in values:
@@ -212,13 +223,17 @@ def _verb_parser(verb: str) -> _Parser:
     )
     if verb != "schema":
         parser.add_argument("names", nargs="*", help=argparse.SUPPRESS)
-    if verb not in ("init", "schema"):
+    if verb not in _NO_WORKFLOW:
         parser.add_argument(
             "-s", "--file", type=Path, metavar="FILE", help="the workflow file (same as naming it first)"
         )
         _add_parameter_options(parser)
     if verb in _RUNNING:
         _add_run_options(parser, verb)
+    if verb in _SPLITTING:
+        from batchflow.cli.split_arguments import add_split_options
+
+        add_split_options(parser)
     if verb == "dag":
         parser.add_argument("--format", choices=DAG_FORMATS, default="tree", help="how to draw it (default: tree)")
     if verb not in ("init", "schema"):

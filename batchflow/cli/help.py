@@ -14,13 +14,15 @@ class Verb(NamedTuple):
 
 VERBS = {
     "run": Verb("[FILE] [TARGET...] [options]", "bring the targets up to date; the same command again continues"),
-    "retry": Verb("[FILE] [STEP...] [options]", "do the failed and missing items, and only these; then what follows"),
+    "retry": Verb("[FILE] [STEP...] [options]", "do the failed and missing items, only these; then what follows"),
     "plan": Verb("[FILE] [TARGET...] [options]", "show what would run, and why; changes nothing"),
     "check": Verb("[FILE] [options]", "check a workflow file; runs nothing"),
     "list": Verb("[FILE] [options]", "show the steps and parameters of a workflow"),
     "dag": Verb("[FILE] [options]", "draw how the steps depend on each other"),
     "status": Verb("[FILE] [options]", "show how each step last ended, and where its outputs are"),
     "verify": Verb("[FILE] [STEP...] [options]", "check outputs, journals and receipts against each other"),
+    "split": Verb("FILE [options]", "show where the pieces of a CSV or JSON Lines file begin"),
+    "verify-split": Verb("FILE [options]", "prove that the pieces give the rows of the whole file"),
     "schema": Verb("[-o FILE]", "print the JSON Schema of workflow files, for editors"),
     "init": Verb("[FOLDER]", "write a small workflow that runs, to start from"),
 }
@@ -72,6 +74,20 @@ examples:
 
 Reads every byte of the outputs; runs and changes nothing. Exit code 6 if
 something is not as it was written.""",
+    "split": """\
+examples:
+  batchflow split orders.csv                  pieces of 1 MiB
+  batchflow split orders.tsv --rows 10000     pieces of 10,000 records
+  batchflow split dump.txt --delimiter ';' --escape '\\' --no-header --json
+
+A piece begins with a record and never ends inside one, whatever is quoted.""",
+    "verify-split": """\
+examples:
+  batchflow verify-split orders.csv
+  batchflow verify-split orders.csv --rows 7  any other pieces
+
+Python's csv reads each piece alone and the whole file in one pass. Exit code 1
+with the first row that is not the same.""",
     "schema": """\
 examples:
   batchflow schema -o workflow.schema.json""",
@@ -95,7 +111,7 @@ TOP_HELP = "\n".join(
         "usage: batchflow VERB [FILE] [options]",
         "",
         "verbs:",
-        *(f"  {name:<8}  {verb.summary}" for name, verb in VERBS.items()),
+        *(f"  {name:<12}  {verb.summary}" for name, verb in VERBS.items()),
         "",
         "options:",
         "  -h, --help     this help; batchflow VERB --help for a verb's options",

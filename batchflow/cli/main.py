@@ -17,6 +17,7 @@ from batchflow.cli.streams import repair_standard_streams, standard_error, write
 if TYPE_CHECKING:
     from batchflow.cli.arguments import Arguments
     from batchflow.cli.backend import Backend
+    from batchflow.cli.split_arguments import SplitArguments
 
 _MACHINE_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.EAGAIN}
@@ -123,6 +124,8 @@ def _verb(arguments: Arguments, backend: Backend | None) -> int:
     from batchflow.cli.signals import prepare_signals
 
     prepare_signals()
+    if arguments.split is not None:
+        return _split(arguments.verb, arguments.split, arguments.json)
     rooms = Rooms() if backend is None else backend
     if backend is None and arguments.verb in ("run", "retry", "plan", "status", "verify"):
         _require_core()
@@ -149,6 +152,14 @@ def _verb(arguments: Arguments, backend: Backend | None) -> int:
         "init": look.init,
     }
     return verbs[arguments.verb](arguments, rooms)
+
+
+def _split(verb: str, arguments: SplitArguments, as_json: bool) -> int:
+    _require_core()
+    from batchflow.cli.split import split, verify_split
+
+    act = split if verb == "split" else verify_split
+    return act(arguments, as_json=as_json)
 
 
 def _require_core() -> None:

@@ -1,0 +1,1 @@
+"""Random files against readers that split nothing."""
