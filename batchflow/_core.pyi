@@ -431,6 +431,47 @@ def record_range(
     to there, the one at ``end`` among them.  ``problem``: met before ``end``, ``(kind, byte offset)``.
     """
 
+# frames
+
+SIGNED: int
+UNSIGNED: int
+DOUBLE: int
+FLOAT: int
+BOOL: int
+DATE: int
+TEXT32: int
+TEXT64: int
+OBJECTS: int
+
+class Column(NamedTuple):
+    """One value for each row, from the value number ``first`` of its buffers on.
+
+    ``SIGNED``, ``UNSIGNED``, ``DOUBLE``: ``values`` has 8 bytes for each; ``BOOL``: 1.
+    ``FLOAT``: 4 bytes, written with an exponent unless it is below ``scale``.
+    ``DATE``: 8 bytes, so many ticks since 1970, of which a second has ``scale``; years have four digits;
+    ``digits``: 0, 3, 6 or 9 of the second behind the point, -1: the time is not written.
+    ``TEXT32``, ``TEXT64``: offsets into ``text``, UTF-8, one more than values, of 4 or 8 bytes.
+    ``OBJECTS``: ``values`` is a list, of nothing but str, int, float, bool and None.
+
+    ``valid``: a bit for each value, from the lowest on, which is 0 where it is missing.  NaN is missing, and the lowest
+    of dates.
+    """
+
+    kind: int
+    values: Any
+    text: Any = None
+    valid: Any = None
+    first: int = 0
+    scale: int = 0
+    digits: int = 0
+
+def format_rows(columns: list[Column], row_count: int, delimiter: int) -> bytes | None:
+    """The rows as the ``csv`` module writes what pandas gives it, lines ended with a newline, carriage returns quoted.
+
+    ``delimiter``: of ASCII, and none that numbers are written with.  None where an object is of another type, or a
+    text has no UTF-8.
+    """
+
 # gather
 
 class Gather:

@@ -7,16 +7,18 @@
     ring.pxi     ring.h  channel.h  crc32c.h       the driver's end of one worker's rings, in one memfd
     port.pxi     port.h                            the worker's end, with its flight recorder
     gather.pxi   gather.h  append.h                completions of all workers → bytes in input order
-    rows.pxi                                       a list of strings → the lines of a text file
+    rows.pxi     rows.h                            a list of strings → the lines of a text file
     records.pxi  records.h  records_scan.h         CSV and JSON Lines → where their records begin
                  records_spans.h  records_split.h
+    format.pxi   format.h  decimal.h               columns of a frame → the rows of a csv file
 """
 
 import typing
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.buffer cimport PyBUF_READ
+from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -54,3 +56,4 @@ include "core/listing.pxi"
 include "core/builder.pxi"
 include "core/rows.pxi"
 include "core/records.pxi"
+include "core/format.pxi"

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from batchflow.errors import ContractError
+from batchflow.worker.frame_rows import as_frame
 from batchflow.worker.returned import (
     encode,
     is_array,
@@ -26,6 +27,7 @@ from batchflow.worker.returned import (
 )
 
 if TYPE_CHECKING:
+    import pyarrow
     from numpy import generic
     from numpy.typing import NDArray
     from pandas import DataFrame, Series
@@ -55,6 +57,9 @@ class JsonRows:
                 )
         columns = [frame.iloc[:, index].tolist() for index in range(len(names))]
         return self.elements([dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)])
+
+    def table(self, table: pyarrow.Table) -> tuple[bytes, bytes]:
+        return self.frame(as_frame(table))
 
 
 def _line(index: int, element: object) -> str:

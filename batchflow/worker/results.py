@@ -18,6 +18,7 @@ from batchflow.worker.returned import Shape, counted, sort_out
 from batchflow.worker.text_rows import TextRows
 
 if TYPE_CHECKING:
+    import pyarrow
     from numpy.typing import NDArray
     from pandas import DataFrame, Series
 
@@ -46,6 +47,7 @@ class _Rows(Protocol):
     def array(self, array: NDArray[Any]) -> tuple[bytes, bytes]: ...
     def series(self, series: Series[Any]) -> tuple[bytes, bytes]: ...
     def frame(self, frame: DataFrame) -> tuple[bytes, bytes]: ...
+    def table(self, table: pyarrow.Table) -> tuple[bytes, bytes]: ...
 
 
 def make_encoder(
@@ -90,6 +92,7 @@ class _RowsEncoder:
             Shape.ARRAY: rows.array,
             Shape.SERIES: rows.series,
             Shape.FRAME: rows.frame,
+            Shape.TABLE: rows.table,
         }
 
     def encode(self, result: object, item_count: int) -> Encoded:

@@ -1,10 +1,10 @@
-"""What ``run()`` returned, sorted into the four shapes that the output formats know.
+"""What ``run()`` returned, sorted into the five shapes that the output formats know.
 
 Accepts lists, tuples, numpy arrays of one or two dimensions, pandas Series and DataFrames, Arrow tables and other
 iterables, which are consumed here.  Everything else is a ``ContractError`` that names its type.
 
 Never imports numpy, pandas, pyarrow or polars: a value of theirs can only exist when the script has imported them, so
-they are looked up in ``sys.modules`` (an Arrow table alone brings pandas in).
+they are looked up in ``sys.modules``.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ _REFUSED_ITERABLES = (str, bytes, bytearray, memoryview, Mapping, set, frozenset
 
 
 class Shape(Enum):
-    """``ELEMENTS``: a list or tuple; ``ARRAY``: numpy, 1 or 2 dimensions; ``SERIES``, ``FRAME``: pandas."""
+    """A list or tuple; numpy, 1 or 2 dimensions; pandas; pandas; Arrow."""
 
     ELEMENTS = "elements"
     ARRAY = "array"
     SERIES = "series"
     FRAME = "frame"
+    TABLE = "table"
 
 
 def is_a(value: object, module: str, *names: str) -> bool:
@@ -83,9 +84,10 @@ def sort_out(result: object) -> tuple[Shape, Any]:
         result = result.to_arrow()  # type: ignore[attr-defined]
     if is_a(result, "pyarrow", "Array", "ChunkedArray"):
         return Shape.ELEMENTS, result.to_pylist()  # type: ignore[attr-defined]
-    if is_a(result, "pyarrow", "Table", "RecordBatch"):
-        # Integers and booleans with nulls stay what they are instead of becoming floats.
-        return Shape.FRAME, result.to_pandas(integer_object_nulls=True)  # type: ignore[attr-defined]
+    if is_a(result, "pyarrow", "Table"):
+        return Shape.TABLE, result
+    if is_a(result, "pyarrow", "RecordBatch"):
+        return Shape.TABLE, sys.modules["pyarrow"].Table.from_batches([result])
     if isinstance(result, Iterable) and not isinstance(result, _REFUSED_ITERABLES):
         return Shape.ELEMENTS, list(result)
     _refuse(result)
@@ -145,6 +147,11 @@ def series_elements(series: Series[Any]) -> list[Any]:
     """The elements of a Series, numbers as in ``cells``."""
     is_number = is_a(series.dtype, "numpy", "dtype") and series.dtype.kind in "biuf"
     return cells(series.to_numpy()) if is_number else list(series)
+
+
+def as_named_frame(series: Series[Any]) -> DataFrame:
+    """A DataFrame of one column, ``result`` if the Series has no name."""
+    return series.to_frame("result" if series.name is None else series.name)
 
 
 def structured_elements(array: NDArray[Any]) -> list[dict[str, Any]]:

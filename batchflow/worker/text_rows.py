@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from batchflow.errors import ContractError
-from batchflow.worker.csv_rows import frame_rows
+from batchflow.worker.frame_rows import frame_rows, table_rows
 from batchflow.worker.returned import cells, encode, series_elements, texts
 
 if TYPE_CHECKING:
+    import pyarrow
     from numpy.typing import NDArray
     from pandas import DataFrame, Series
 
@@ -46,8 +47,13 @@ class TextRows:
         return self.elements(series_elements(series))
 
     def frame(self, frame: DataFrame) -> tuple[bytes, bytes]:
-        rows = encode(frame_rows(frame, self._delimiter))
-        if (rows.count(b"\n") != len(frame) or b"\r" in rows) and not self._keep_newlines:
+        return self._lines(frame_rows(frame, self._delimiter), len(frame))
+
+    def table(self, table: pyarrow.Table) -> tuple[bytes, bytes]:
+        return self._lines(table_rows(table, self._delimiter), len(table))
+
+    def _lines(self, rows: bytes, row_count: int) -> tuple[bytes, bytes]:
+        if (rows.count(b"\n") != row_count or b"\r" in rows) and not self._keep_newlines:
             raise ContractError(
                 "a row of the DataFrame that run() returned contains a line break, which would make two lines of it",
                 hint='set newline = "keep", or output_format = "csv"',

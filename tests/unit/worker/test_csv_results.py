@@ -104,7 +104,7 @@ def test_a_long_array_in_a_cell_is_whole():
         ([{"a": 1}, ("a",)], "element 1 .* is of type tuple, element 0 of type dict: expected a dict"),
         ([(1, 2), (1, 2), (1,)], r"element 2 of what run\(\) returned has 1 column, element 0 has 2"),
         ([(1,), (1, 2)], r"element 1 of what run\(\) returned has 2 columns, element 0 has 1"),
-        ([()], "element 0 .* is empty: a csv row needs at least one column"),
+        ([()], "element 0 .* is empty: a row needs at least one column"),
         ([(1, 2), "ab"], "element 1 .* is of type str, element 0 of type tuple: expected a sequence"),
         (["a", ["b"]], "element 1 .* is of type list, element 0 of type str: expected a single value"),
         ([1, {"a": 1}], "element 1 .* is of type dict, element 0 of type int: expected a single value"),
