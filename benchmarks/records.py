@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.targets import OURS
+from benchmarks.values import OURS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import targets
-from benchmarks.targets import OURS
+from benchmarks.values import OURS
 
 OURS_COLOUR = "#0072b2"
 PEER_COLOUR = "#b0b0b0"

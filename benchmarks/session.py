@@ -24,7 +24,7 @@ from benchmarks import data
 from benchmarks.load import Observed, foreign_share, observe
 from benchmarks.options import Options
 from benchmarks.peers import ALONE, BUNDLING, CHUNKED, MODULES
-from benchmarks.values import Expectation, Run, Scenario, ScenarioResult, Task, Variant, VariantResult
+from benchmarks.values import OURS, Expectation, Run, Scenario, ScenarioResult, Task, Variant, VariantResult
 
 ROUND_FACTOR_MAX = 2
 
@@ -51,10 +51,14 @@ class Session:
         results += [result for peer in scenario.peers for result in self._variants(scenario, peer)]
         present = [number for number, result in enumerate(results) if not result.missing]
         for round_number in range(1 + self._options.runs * ROUND_FACTOR_MAX):
-            if round_number and all(self._enough(results[number]) for number in present):
+            lacking = {number for number in present if not self._enough(results[number])}
+            if not lacking:
                 break
-            shift = round_number % max(1, len(present))
-            for number in present[shift:] + present[:shift]:
+            # In a round that is only there for what was disturbed, the others rest, but for ours: ratios are of pairs.
+            extra = round_number > self._options.runs
+            called = [one for one in present if not extra or one in lacking or results[one].variant.peer == OURS]
+            shift = round_number % len(called)
+            for number in called[shift:] + called[:shift]:
                 results[number] = self._one_more(scenario, results[number], round_number)
             present = [number for number in present if not results[number].missing]
         return ScenarioResult(scenario, tuple(results))

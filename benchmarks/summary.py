@@ -18,7 +18,7 @@ import psutil
 
 from batchflow.cpus import available_cpus
 from benchmarks.figures import far_exponent, fit_cost, fit_line, pair_ratios, spread
-from benchmarks.values import Metric, Run, ScenarioResult, VariantResult
+from benchmarks.values import OURS, Metric, Run, ScenarioResult, VariantResult
 
 DISTRIBUTIONS = (
     "batchflow",
@@ -44,7 +44,6 @@ DISTRIBUTIONS = (
     "tensorflow",
     "torch",
 )
-OURS = "batchflow"
 
 
 def scenario_record(result: ScenarioResult, foreign_limit: float) -> dict[str, Any]:

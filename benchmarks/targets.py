@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-OURS = "batchflow"
+from benchmarks.values import OURS
 
 
 @dataclass(frozen=True)

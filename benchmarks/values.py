@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+OURS = "batchflow"
+"""The side that all others are compared with."""
+
 
 @dataclass(frozen=True)
 class Expectation:

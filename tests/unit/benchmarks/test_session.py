@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,31 @@ def test_a_missing_tool_is_said_to_be_missing_and_is_no_failure(monkeypatch):
 def test_a_peer_that_fails_is_out_and_says_why(monkeypatch):
     results, _ = measure(monkeypatch, {"batchflow": (0, an_answer()), "other": (3, {})})
     assert results["other"].missing == "failed: other failed in case startup, exit_code=3"
+
+
+def test_only_what_was_disturbed_is_repeated_beside_ours(monkeypatch):
+    """``disturbed`` is dropped each time: ``batchflow`` is repeated with it, ``other`` rests."""
+    shares = {"batchflow": 0.5, "other": 0.5, "disturbed": 3.0}
+    asked = []
+
+    def observe(command, environment, scratch, *, sample):
+        peer = json.loads(command[-1])["peer"]
+        asked.append(peer)
+        return Observed(json.dumps(an_answer()), "", 0, 1.0, shares[peer], shares[peer], 0)
+
+    monkeypatch.setattr(session, "observe", observe)
+    monkeypatch.setattr(session, "foreign_share", lambda machine_cpu_s, *_: machine_cpu_s / 3.0)
+    scenario = Scenario(
+        case="startup",
+        title="t",
+        explanation="e",
+        metrics=(Metric("whole", "time", "s", 1, 1.0),),
+        workers=0,
+        variants=tuple(Variant(peer) for peer in shares),
+    )
+    options = Options(("startup",), None, True, 2, 10, 2, None, None, Path("d"), Path("o"), "n", 0.5)
+    Session(options, lambda line: None).measure(scenario)
+    assert Counter(asked) == {"batchflow": 5, "other": 3, "disturbed": 5}
 
 
 @pytest.mark.parametrize("runs", [1, 2])
