@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import data
@@ -19,10 +20,10 @@ EXPLANATION = (
     "initialised and ends when the file is complete: batchflow with its journal and commits, `process` (kept when "
     "processes die) and `full` (synced, kept when the machine dies, too), its workers ended; rows in the order of the "
     "items, or as they come. `write() only` is one process that writes the same bytes: the limit. Pool sends them "
-    "pickled to a parent that writes them. Before each run as many bytes are written and removed, so that every side "
-    "finds memory for its pages that the machine has at hand."
+    "pickled to a parent that writes them. At the last moment before the clock starts as many bytes are written and "
+    "removed (batchflow: by `init()`), so that every side finds memory for its pages that the machine has at hand."
 )
-ROW_SIZE = len(megabyte.ROW) + 1
+ROW_SIZE = len(megabyte.BYTES)
 OURS = (
     ("process", "process", "input"),
     ("process, as they come", "process", "completion"),
@@ -55,11 +56,10 @@ def setup(options: Options) -> list[Scenario]:
 
 def run(task: Task) -> Outcome:
     output = Path(task.output)
-    warm_memory(output, task.item_count)
     if task.peer == "batchflow":
         from benchmarks.peers import batchflow
 
-        outcome = batchflow.run_step(task)
+        outcome = batchflow.run_step(replace(task, arguments=(task.scratch, str(-(-task.item_count // task.workers)))))
         seconds = outcome.seconds["dispatch"] + outcome.seconds["finish"]
         outcome = Outcome(outcome.seconds | {"gather": seconds}, outcome.driver_cpu_s)
     else:
@@ -69,24 +69,12 @@ def run(task: Task) -> Outcome:
     return Outcome(outcome.seconds, outcome.driver_cpu_s, complaint=complaint(output, task.item_count))
 
 
-def warm_memory(output: Path, count: int) -> None:
-    """Have as much memory for pages of files as the output will take.
-
-    A virtual machine gives free memory back to its host after some seconds, and to fetch a page again takes several
-    times as long as to write it: without this the sides would be measured by how long ago the one before them ended.
-    """
-    with output.open("wb", buffering=0) as file:
-        for _ in range(count):
-            file.write((megabyte.ROW + "\n").encode())
-    output.unlink()
-
-
 def write_only(task: Task, *, sync: bool) -> float:
-    row = (megabyte.ROW + "\n").encode()
     with Path(task.output).open("wb", buffering=0) as file:
+        megabyte.have_memory(Path(task.scratch), task.item_count)
         since_s = time.perf_counter()
         for _ in range(task.item_count):
-            file.write(row)
+            file.write(megabyte.BYTES)
         if sync:
             os.fdatasync(file.fileno())
         return time.perf_counter() - since_s
@@ -99,6 +87,7 @@ def gather_by_pool(task: Task) -> float:
         Path(task.output).open("wb", buffering=0) as file,
     ):
         pool.map(len, ["x"] * task.workers, 1)
+        megabyte.have_memory(Path(task.scratch), task.item_count)
         since_s = time.perf_counter()
         for rows in pool.imap(ready_bytes, items):
             file.write(rows)
@@ -114,7 +103,6 @@ def complaint(output: Path, count: int) -> str:
     size = output.stat().st_size
     if size != count * ROW_SIZE:
         return f"expected {count * ROW_SIZE} bytes, got {size}"
-    row = (megabyte.ROW + "\n").encode()
     with output.open("rb") as file:
-        wrong = sum(file.read(ROW_SIZE) != row for _ in range(count))
+        wrong = sum(file.read(ROW_SIZE) != megabyte.BYTES for _ in range(count))
     return f"{wrong} rows are not the expected ones" if wrong else ""
