@@ -58,12 +58,13 @@ class Zygote:
     def load(self) -> None:
         """Load the user's code unless the workers shall, and report."""
         watch = threads.ThreadWatch()
+        is_shared = False
         gc.enable()
         try:
             if not self._spec.import_late:
                 with watch:
                     self._code = load_user_code(self._spec, self._pickled)
-                    self._code.init_shared()
+                    is_shared = self._code.init_shared()
         except BaseException as error:
             description = describe_failure(error)
             traceback = bounded(description["traceback"], _TRACEBACK_SIZE_MAX)
@@ -75,7 +76,7 @@ class Zygote:
         # A fork of several threads could deadlock: the driver begins again with a zygote that imports late.
         self._may_fork = thread_count == 1 or self._spec.import_late
         self._send({"event": "loaded", "threads": thread_count, "culprit": watch.culprit})
-        if not self._spec.calls_pickled:  # otherwise nothing of the user's has run, and there is no garbage
+        if is_shared:  # what only imports modules leaves next to no garbage, and much to search for it
             gc.collect()
         gc.freeze()
 
