@@ -14,7 +14,6 @@ import os
 import select
 import signal
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from batchflow._core import Channel, Listing
@@ -231,7 +230,7 @@ class WorkerPool:
         self._epoll.unregister(self._zygote.fileno())
         self._zygote.close()
         waiting = [slot for slot in self.slots if slot.asked_for]
-        self._start_zygote(replace(self.spec, import_late=True))
+        self._start_zygote(self.spec._replace(import_late=True))
         for slot in waiting:
             slot.asked_for = False
             self.start_worker(slot.number)

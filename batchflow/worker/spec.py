@@ -7,23 +7,25 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 STACK_SIGNAL = signal.SIGRTMAX - 1
 """Makes a worker write its Python stack to its log, whatever it is doing."""
 
 
-@dataclass(frozen=True)
-class WorkerSpec:
-    """All that the workers of one pool have in common.  Paths are absolute."""
+class WorkerSpec(NamedTuple):
+    """All that the workers of one pool have in common.  Paths are absolute.
+
+    No dataclass: a zygote imports this module before its first worker starts.
+    """
 
     kind: Literal["script", "function"]
     worker_count: int
     folder: str | None = None
     """The working directory; None leaves the caller's."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    thread_environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = MappingProxyType({})
+    thread_environment: Mapping[str, str] = MappingProxyType({})
     """The thread counts that the user set, by variable: the zygote overrules them, workers get them back."""
     import_late: bool = False
     """Load the user's code in each worker after the fork, not in the zygote."""
@@ -62,7 +64,7 @@ class WorkerSpec:
     """The caller's ``sys.path``, so that what it can import its workers can."""
 
     def to_json(self) -> bytes:
-        return json.dumps(vars(self), ensure_ascii=True, default=dict).encode()
+        return json.dumps(self._asdict(), ensure_ascii=True, default=dict).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> WorkerSpec:
