@@ -126,6 +126,8 @@ _Problem: TypeAlias = Literal[
 ]
 _Lap: TypeAlias = Literal["init", "wait", "decode", "run", "encode", "publish", "blocked"]
 LAPS: tuple[_Lap, ...]
+PACKED_SIZE_MAX: int
+"""Bytes of lines that ``Port.pack_lines`` takes."""
 REQUEST_RUN: int
 REQUEST_CALL: int
 RESULT: int
@@ -352,6 +354,16 @@ class Port:
 
     def publish_result(self, index: int, attempt: int, returned: int, columns: bytes, rows: bytes) -> None:
         """Publish what ``run()`` gave: how many elements, the bytes that name the columns, the bytes of the rows."""
+
+    def pack_lines(self, result: object) -> bool:
+        """Have a list of strings ready, as lines, for ``publish_packed``: the usual result on its shortest way.
+
+        False, and nothing is ready, where ``text_rows`` must look closer, for any other type, and for more than
+        ``PACKED_SIZE_MAX`` bytes.
+        """
+
+    def publish_packed(self, index: int, attempt: int) -> None:
+        """Publish what ``pack_lines`` has made ready."""
 
     def publish_failure(self, index: int, attempt: int, description: bytes) -> None: ...
     def publish_ready(self) -> None: ...

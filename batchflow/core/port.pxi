@@ -14,6 +14,10 @@ cdef extern from "core/port.h" nogil:
     int bf_send(bf_port *port, bf_outgoing *answer)
     int bf_port_sleep(bf_port *port, const bf_outgoing *answer)
 
+cdef enum:
+    _PACKED_SIZE_MAX = 1 << 16
+PACKED_SIZE_MAX = _PACKED_SIZE_MAX
+
 
 cdef class Port:
     """Take requests, publish answers, and keep the flight recorder.
@@ -24,6 +28,8 @@ cdef class Port:
     cdef bf_port port
     cdef uint64_t mapped_size
     cdef bint has_laps
+    cdef bf_buffer outbox
+    cdef uint64_t packed_count
 
     def __cinit__(self, int fd, int event_fd, uint32_t generation):
         cdef off_t size = lseek(fd, 0, SEEK_END)
@@ -47,6 +53,7 @@ cdef class Port:
         if self.port.shared != NULL:
             munmap(self.port.shared, self.mapped_size)
         bf_buffer_free(&self.port.inbox)
+        bf_buffer_free(&self.outbox)
 
     def keep_home(self, int fd):
         """Go back to the folder ``fd`` after each mini-batch, but for the shortest, and before the driver is woken.
@@ -104,22 +111,53 @@ cdef class Port:
         """Publish what ``run()`` gave: ``returned`` elements, the bytes that name the columns, the bytes of the rows."""
         if PyBytes_GET_SIZE(columns):
             rows = columns + rows
-        self.publish(BF_RESULT, index, attempt, returned, PyBytes_GET_SIZE(columns), rows)
+        self.publish_bytes(BF_RESULT, index, attempt, returned, PyBytes_GET_SIZE(columns), rows)
+
+    def pack_lines(self, result):
+        """Have a list of strings ready, as lines, for ``publish_packed``: the usual result on its shortest way.
+
+        False, and nothing is ready, where ``text_rows`` must look closer, for any other type, and for more than
+        ``PACKED_SIZE_MAX`` bytes.
+        """
+        if type(result) is not list:
+            return False
+        cdef list elements = <list>result
+        cdef Py_ssize_t size = _lines_size(elements)
+        if size < 0 or size > _PACKED_SIZE_MAX:
+            return False
+        self.outbox.used = 0
+        cdef uint8_t *room = bf_reserve(&self.outbox, size)
+        if room == NULL:
+            raise MemoryError("no memory for a result")
+        if not _write_lines(elements, <char *>room):
+            return False
+        self.outbox.used = size
+        self.packed_count = PyList_GET_SIZE(elements)
+        return True
+
+    def publish_packed(self, uint64_t index, uint32_t attempt):
+        """Publish what ``pack_lines`` has made ready."""
+        self.publish(BF_RESULT, index, attempt, self.packed_count, 0, self.outbox.bytes, self.outbox.used)
 
     def publish_failure(self, uint64_t index, uint32_t attempt, bytes description not None):
         """Publish that the attempt failed, with its description (JSON)."""
-        self.publish(BF_FAILURE, index, attempt, 0, 0, description)
+        self.publish_bytes(BF_FAILURE, index, attempt, 0, 0, description)
 
     def publish_ready(self):
         """Publish that ``init()`` is over."""
-        self.publish(BF_READY, 0, 0, 0, 0, b"")
+        self.publish(BF_READY, 0, 0, 0, 0, NULL, 0)
 
     def publish_init_failed(self, bytes description not None):
         """Publish that ``init()`` failed, with the description (JSON)."""
-        self.publish(BF_INIT_FAILED, 0, 0, 0, 0, description)
+        self.publish_bytes(BF_INIT_FAILED, 0, 0, 0, 0, description)
+
+    cdef publish_bytes(self, int kind, uint64_t index, uint32_t attempt, uint64_t returned, uint64_t columns_size,
+                       bytes payload):
+        self.publish(kind, index, attempt, returned, columns_size,
+                     <const uint8_t *>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
 
     cdef publish(self, int kind, uint64_t index, uint32_t attempt, uint64_t returned, uint64_t columns_size,
-                 bytes payload):
+                 const uint8_t *payload, uint64_t size):
         cdef bf_outgoing answer
         memset(&answer, 0, sizeof(answer))
         answer.record.kind = kind
@@ -127,8 +165,8 @@ cdef class Port:
         answer.record.attempt = attempt
         answer.record.count = returned
         answer.record.columns_size = <uint32_t>columns_size
-        answer.bytes = <const uint8_t *>PyBytes_AS_STRING(payload)
-        answer.left = PyBytes_GET_SIZE(payload)
+        answer.bytes = payload
+        answer.left = size
         cdef int sent = bf_send(&self.port, &answer)
         while sent == 0:
             if self.has_laps:

@@ -15,20 +15,33 @@ def text_rows(list elements not None):
 
     That is: it is no ``str``, or one with a line break, or one that has no UTF-8.
     """
+    cdef Py_ssize_t size = _lines_size(elements)
+    if size < 0:
+        return None
+    cdef bytes rows = PyBytes_FromStringAndSize(NULL, size)
+    return rows if _write_lines(elements, PyBytes_AS_STRING(rows)) else None
+
+
+cdef Py_ssize_t _lines_size(list elements) except -2:
+    """The bytes of the strings as lines; -1 if one of them is no ``str``, or has no UTF-8."""
     cdef Py_ssize_t size, total = 0
     for element in elements:
         if not PyUnicode_CheckExact(element):
-            return None
+            return -1
         if PyUnicode_IS_COMPACT_ASCII(element):
             size = PyUnicode_GET_LENGTH(element)
         else:
             try:
                 PyUnicode_AsUTF8AndSize(element, &size)
             except UnicodeEncodeError:
-                return None
+                return -1
         total += size + 1
-    cdef bytes rows = PyBytes_FromStringAndSize(NULL, total)
-    cdef char *end = PyBytes_AS_STRING(rows)
+    return total
+
+
+cdef bint _write_lines(list elements, char *end) except -1:
+    """Write what ``_lines_size`` has measured; False where a line break is found in a string."""
+    cdef Py_ssize_t size
     cdef const char *text
     for element in elements:
         if PyUnicode_IS_COMPACT_ASCII(element):
@@ -36,7 +49,7 @@ def text_rows(list elements not None):
         else:
             text = PyUnicode_AsUTF8AndSize(element, &size)  # kept with the string since the first look
         if bf_copy_line(end, text, size):
-            return None
+            return False
         end[size] = b"\n"
         end += size + 1
-    return rows
+    return True

@@ -133,6 +133,7 @@ def _serve_mini_batches(
     ).encode
     # Private names: nothing that the user's code does to modules or builtins reaches the loop.
     take, publish_result, publish_failure = port.take, port.publish_result, port.publish_failure
+    pack, publish_packed = _packer(spec, port), port.publish_packed
     paths, run, describe = listing.paths, script.run, _describe
     if spec.profile:  # the laps are as long as the calls that begin them, and what follows until the next
         take, paths = _in(port, "wait", take), _in(port, "decode", paths)
@@ -148,21 +149,34 @@ def _serve_mini_batches(
                     result = run(paths(start, start + count))
                 else:
                     result = run(paths(start, start + count), make_context(attempt, start, count))
-                returned, columns, rows = encode(result, count)
-                if len(columns) + len(rows) > limit:
-                    raise contract_error(f"the result has {len(columns) + len(rows)} bytes, max_result_size={limit}")
+                is_packed = pack(result)
+                if not is_packed:
+                    returned, columns, rows = encode(result, count)
+                    if len(columns) + len(rows) > limit:
+                        raise contract_error(
+                            f"the result has {len(columns) + len(rows)} bytes, max_result_size={limit}"
+                        )
             except BaseException as error:
                 home.go_back()
                 publish_failure(index, attempt, describe(error))
             else:
                 if changes:
                     home.go_back()
-                publish_result(index, attempt, returned, columns, rows)
+                if is_packed:
+                    publish_packed(index, attempt)
+                else:
+                    publish_result(index, attempt, returned, columns, rows)
     except OSError:
         # What announces an answer may be a file of the script's by now.
         capture.flush_output()
         os.write(2, b"the script closed a file descriptor of batchflow's, so this worker ends\n")
         os._exit(70)
+
+
+def _packer(spec: WorkerSpec, port: _core.Port) -> Callable[[object], bool]:
+    """What has lines of text ready for ``publish_packed`` where that gives the bytes that the encoder would."""
+    is_plain = spec.output_format == "text" and spec.items != "exact" and spec.max_result_size >= _core.PACKED_SIZE_MAX
+    return port.pack_lines if is_plain and not spec.profile else lambda result: False
 
 
 def _in(port: _core.Port, lap: Lap, function: Callable[Parameters, Value]) -> Callable[Parameters, Value]:

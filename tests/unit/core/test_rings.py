@@ -88,6 +88,20 @@ class RingMachine(RuleBasedStateMachine):
         self.answer_size += size
 
     @precondition(lambda self: self.in_hand)
+    @rule(lines=st.lists(st.text("aä\n", max_size=50), max_size=6))
+    def answer_with_lines(self, lines: list[str]) -> None:
+        rows = "".join(f"{line}\n" for line in lines).encode()
+        if self.answer_size + padded(len(rows)) > PAGE:
+            return
+        is_plain = not any("\n" in line for line in lines)
+        assert self.port.pack_lines(lines) is is_plain
+        if is_plain:
+            index, attempt, start, items = self.in_hand.popleft()
+            self.port.publish_packed(index, attempt)
+            self.answers.append((index, attempt, start, items, len(lines), b"", rows))
+            self.answer_size += padded(len(rows))
+
+    @precondition(lambda self: self.in_hand)
     @rule(text=st.binary(max_size=900))
     def fail(self, text: bytes) -> None:
         if self.answer_size + padded(len(text)) > PAGE:
@@ -140,6 +154,29 @@ def test_a_payload_that_does_not_fit_yet_is_in_flight_all_the_same() -> None:
     assert channel.flush() is False
     assert channel.flights() == [(3, 2, 3, 1)]
     assert channel.call(4, 1, b"") is False, "one payload at a time"
+    os.close(event_fd)
+
+
+@pytest.mark.parametrize(
+    "result", [None, ("a",), {"a": 1}, "a", [1], ["a\n"], ["\ud800"], ["a" * _core.PACKED_SIZE_MAX]]
+)
+def test_what_is_no_short_list_of_lines_is_not_packed(result: object) -> None:
+    _, port, event_fd = ends(request_size=PAGE, completion_size=PAGE)
+    assert port.pack_lines(result) is False
+    os.close(event_fd)
+
+
+def test_as_many_bytes_are_packed_as_is_said_and_travel_in_pieces() -> None:
+    channel, port, event_fd = ends(request_size=PAGE, completion_size=2 * _core.PACKED_SIZE_MAX)
+    channel.run_range(0, 1, 0, 10, 10)
+    port.take()
+    lines = ["ä" * 99, "", "a" * (_core.PACKED_SIZE_MAX - 201)]
+    assert port.pack_lines([*lines, ""]) is False, "a byte too much"
+    assert port.pack_lines(lines) is True
+    port.publish_packed(0, 1)
+    rows = "".join(f"{line}\n" for line in lines).encode()
+    assert len(rows) == _core.PACKED_SIZE_MAX
+    assert [note[1:] for note in channel.drain()] == [(0, 1, 3, 0, 10, b"", rows)]
     os.close(event_fd)
 
 
