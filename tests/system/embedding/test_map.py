@@ -78,10 +78,15 @@ def test_large_items_are_not_read_far_ahead():
         nonlocal read
         while True:
             read += 1
-            yield bytes(8 << 20)
+            yield bytes([read]) * (8 << 20)
 
-    results = batchflow.map(lambda batch: [len(one) for one in batch], items(), mini_batch_size=1, workers=2)
-    assert list(itertools.islice(results, 3)) == [8 << 20] * 3
+    def number(batch: list[bytes]) -> list[int]:
+        if batch[0][0] > 3:
+            time.sleep(60)  # whatever is read from here on is out: no result of it waits
+        return [batch[0][0]]
+
+    results = batchflow.map(number, items(), mini_batch_size=1, workers=2)
+    assert list(itertools.islice(results, 3)) == [1, 2, 3]
     assert read <= 3 + 1 + 64 // 8
     results.close()
 
