@@ -36,6 +36,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Options, Request]:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"{', '.join(CASES)}; without one: all")
     parser.add_argument("--peers", metavar="A,B", help=f"only these of {', '.join(PEERS)}; batchflow always runs")
+    parser.add_argument("--title", default="", metavar="TEXT", help="only scenarios whose title has this in it")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, 2 rounds: does it run at all")
     parser.add_argument("--runs", type=int, metavar="N", help=f"undisturbed rounds wanted (default {RUNS_MIN})")
     parser.add_argument("--mini-batches", type=int, metavar="N", help="of the no-op cases (default 20000, quick 2000)")
@@ -69,6 +70,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Options, Request]:
         name=chosen.name or ("quick" if chosen.quick else "latest"),
         foreign_limit=chosen.foreign_limit or (1.0 if chosen.quick else 0.1),
         big=chosen.big,
+        title=chosen.title,
     )
     return options, Request(chosen.report, chosen.readme)
 
@@ -108,6 +110,8 @@ def measure(options: Options) -> dict[str, Any]:
     scenarios = []
     for name in options.cases:
         for scenario in importlib.import_module(f"benchmarks.cases.{name}").setup(options):
+            if options.title not in scenario.title:
+                continue
             say(f"{name}: {scenario.title}")
             scenarios.append(summary.scenario_record(session.measure(scenario), options.foreign_limit))
     return {

@@ -27,6 +27,8 @@ class Options:
     name: str
     foreign_limit: float
     big: bool = False
+    title: str = ""
+    """Only scenarios whose title has this in it."""
 
     def chosen(self, peers: tuple[str, ...]) -> tuple[str, ...]:
         """Those of ``peers`` that were asked for; batchflow is always among them, for the ratios.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from benchmarks import targets
 from benchmarks.values import OURS
 
 OURS_COLOUR = "#0072b2"
+TITLE_WIDTH = 80
+"""Characters of a line above a panel."""
 PEER_COLOUR = "#b0b0b0"
 
 
@@ -225,7 +228,7 @@ def draw(axis: Any, scenario: dict[str, Any], metric: dict[str, Any]) -> None:
             fontsize=8,
         )
     axis.margins(x=0.12)
-    axis.set_title(f"{scenario['case']}: {scenario['title']}", loc="left", fontsize=10)
+    head(axis, scenario)
     scale = ", logarithmic" if axis.get_xscale() == "log" else ""
     axis.set_xlabel(f"{metric['title']}, {metric['unit']} (less is better{scale})", fontsize=8)
     plain(axis)
@@ -252,11 +255,16 @@ def draw_curve(axis: Any, scenario: dict[str, Any], metric: dict[str, Any]) -> N
     if max(values) > 10 * min(values) > 0:
         axis.set_yscale("log")
         axis.set_ylim(min(values) / 2, max(values) * 3)
-    axis.set_title(f"{scenario['case']}: {scenario['title']}", loc="left", fontsize=10)
+    head(axis, scenario)
     axis.set_xlabel(scenario["axis"], fontsize=8)
     axis.set_ylabel(f"{metric['title']}, {metric['unit']}", fontsize=8)
     axis.legend(fontsize=7, frameon=False)
     plain(axis)
+
+
+def head(axis: Any, scenario: dict[str, Any]) -> None:
+    title = textwrap.fill(f"{scenario['case']}: {scenario['title']}", TITLE_WIDTH)
+    axis.set_title(title, loc="left", fontsize=10)
 
 
 def plain(axis: Any) -> None:
