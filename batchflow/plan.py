@@ -100,7 +100,7 @@ class Plan:
         if policy.attempts_max < 1:
             raise ValueError(f"a mini-batch needs at least one attempt, attempts_max={policy.attempts_max}")
         if before is None:
-            before = Before(0, 0, FailedMiniBatches(mini_batches.number_size))
+            before = Before(0, 0, FailedMiniBatches(mini_batches.grid))
         self.mini_batches = mini_batches
         self.policy = policy
         self.item_count = before.succeeded_items + before.failed_items + mini_batches.item_count
@@ -286,6 +286,6 @@ class Plan:
     def passed_threshold(self) -> str | None:
         """The threshold that has been passed, in words with the numbers, or None."""
         standing = Standing(
-            self.item_count, self.failed_item_count, self.mini_batches.grid_count, self.failed_mini_batch_count
+            self.item_count, self.failed_item_count, self.mini_batches.grid.count, self.failed_mini_batch_count
         )
         return self.policy.passed(standing, is_all_dispatched=not self.fresh_count)

@@ -161,4 +161,13 @@ def _failed_item(entry: dict[str, object]) -> str:
     if isinstance(missing, int):
         return f"{mini_batch}: {count(missing, 'item')} without a result"
     cause = one_line(f"{entry.get('error_type', '')}: {entry.get('message', '')}")
-    return f"{one_line(str(entry.get('item', mini_batch)))}: {cause}"
+    return f"{one_line(_name(entry.get('item', mini_batch)))}: {cause}"
+
+
+def _name(item: object) -> str:
+    """How an item of ``failed.jsonl`` is shown: a file, or a row of one."""
+    if not isinstance(item, dict):
+        return str(item)
+    keys = item.get("keys")
+    of = ", ".join(f"{key}={value}" for key, value in keys.items()) if isinstance(keys, dict) else item.get("file")
+    return f"{of}, row {item.get('row')}"

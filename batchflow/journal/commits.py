@@ -4,6 +4,7 @@
 state     one row: what the step is made from, how far it is, the running totals
 extents   consecutive items whose rows lie in consecutive bytes of the output
 failures  items that failed, as ``failed.jsonl`` tells them; and mini-batches that fell short (kind "shortfall")
+cuts      one row, if any: the grid where its mini-batches are not of one size
 ```
 
 One file for each step, nothing in it for a single item that went well.  ``commit`` is called when the bytes are
@@ -19,39 +20,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from batchflow._core import Extent
 from batchflow.errors import InternalError
-from batchflow.journal.database import Database, Kind, pack
+from batchflow.journal.database import Database, pack
+from batchflow.journal.grids import put_grid, read_grid
+from batchflow.journal.layout import ANY_ROWS, DONE, FAILED, JOURNAL
 from batchflow.journal.shapes import ShapeError, check_receipt, check_signature
 from batchflow.journal.sums import COLUMNS, OFFSETS, SUMS, Sums
-from batchflow.mini_batches import FailedMiniBatches, split_count
+from batchflow.mini_batches import FailedMiniBatches, Grid, split_count
 from batchflow.model import FailureEntry
 
 JOURNAL_NAME = "journal.db"
-_KIND = Kind(
-    title="the journal of the step",
-    application_id=0x62666C6A,  # "bflj"
-    version=1,
-    schema=(
-        "CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL)",
-        "CREATE TABLE extents (first_item INTEGER PRIMARY KEY, item_count INTEGER NOT NULL, offset INTEGER NOT NULL,"
-        " size INTEGER NOT NULL, checksum INTEGER NOT NULL, returned INTEGER NOT NULL, missing INTEGER NOT NULL,"
-        " attempt INTEGER NOT NULL, mini_batch_count INTEGER NOT NULL, commit_number INTEGER NOT NULL)",
-        "CREATE TABLE failures (first_item INTEGER PRIMARY KEY, item_count INTEGER NOT NULL, kind TEXT NOT NULL,"
-        " entry TEXT NOT NULL)",
-    ),
-    cure="nothing was changed; `batchflow run --restart` drops what is in it and runs the step from the beginning",
-)
-_FAILED = (
-    "SELECT first_item, first_item + item_count, item_count FROM failures WHERE kind != 'shortfall'"
-    " UNION ALL SELECT first_item, first_item + item_count, missing FROM extents WHERE missing > 0"
-)
-_DONE = (
-    "SELECT first_item, first_item + item_count AS stop FROM extents"
-    " UNION ALL SELECT first_item, first_item + item_count FROM failures WHERE kind != 'shortfall'"
-)
+MiniBatchUnit: TypeAlias = Literal["items", "bytes", "rows", "keys"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +63,12 @@ class State:
     """What the step is made from, see ``runner.signature``."""
     mini_batch_size: int
     """Of the first run: that of the grid."""
+    mini_batch_unit: MiniBatchUnit = "items"
+    """What it counts; 0 of ``keys``, where mini-batches are what has these in common."""
+    cut_count: int = 0
+    """Mini-batches of a grid of cuts, which are kept beside the state; 0: all are of one size."""
+    cut_checksum: int = 0
+    """CRC-32C of the cuts."""
     durability: Literal["full", "process"] = "full"
     phase: Literal["running", "ordered", "finished"] = "running"
     boot_id: str = ""
@@ -111,7 +99,7 @@ class State:
     @property
     def mini_batch_count(self) -> int:
         """Of the grid."""
-        return split_count(self.mini_batch_size, self.item_count)
+        return self.cut_count or split_count(self.mini_batch_size, self.item_count)
 
 
 class Journal:
@@ -122,6 +110,7 @@ class Journal:
         self._state = self._read_state()
         self._gaps: list[tuple[int, int]] | None = None
         self._failed: FailedMiniBatches | None = None
+        self._grid: Grid | None = None
 
     @classmethod
     def open_for_run(cls, folder: Path, *, durability: Literal["full", "process"] = "full") -> Journal:
@@ -130,12 +119,12 @@ class Journal:
         Raises ``JournalError`` if it is damaged, foreign, or of a newer version.
         """
         synchronous: Literal["FULL", "NORMAL"] = "FULL" if durability == "full" else "NORMAL"
-        return cls(Database.open_for_writing(folder / JOURNAL_NAME, _KIND, synchronous=synchronous))
+        return cls(Database.open_for_writing(folder / JOURNAL_NAME, JOURNAL, synchronous=synchronous))
 
     @classmethod
     def open_for_reading(cls, folder: Path) -> Journal | None:
         """Open what is there without creating or locking anything; None if there is nothing."""
-        database = Database.open_for_reading(folder / JOURNAL_NAME, _KIND)
+        database = Database.open_for_reading(folder / JOURNAL_NAME, JOURNAL)
         return None if database is None else cls(database)
 
     def close(self) -> None:
@@ -160,6 +149,15 @@ class Journal:
         """None in a journal that nothing was begun in."""
         return self._state
 
+    @property
+    def grid(self) -> Grid:
+        """What the whole input was split into by the first run.  Raises ``JournalError`` if it is damaged."""
+        if self._grid is None:
+            one = self._begun()
+            counts = one.item_count, one.cut_count, one.cut_checksum
+            self._grid = read_grid(self._database, one.mini_batch_size, *counts)
+        return self._grid
+
     def check_pages(self) -> None:
         """Raise ``JournalError`` unless the file is sound page for page; ``open_for_run`` has seen to it."""
         self._database.check_pages()
@@ -170,6 +168,7 @@ class Journal:
         extent_count, *sums = self._database.read(SUMS)[0]
         if extent_count != state.extent_count or Sums(*sums) != state.sums:
             raise self._database.damaged("the extents do not add up")
+        _ = self.grid  # raises, too
         self._gaps = self._find_gaps()
 
     def gaps(self) -> list[tuple[int, int]]:
@@ -185,7 +184,7 @@ class Journal:
         item_count = self._begun().item_count
         gaps, end = [], 0
         try:
-            for first, stop in self._database.iterate(f"{_DONE} ORDER BY first_item"):
+            for first, stop in self._database.iterate(f"{DONE} ORDER BY first_item"):
                 if first < end or stop <= first or type(stop) is not int:
                     raise TypeError
                 if first > end:
@@ -232,8 +231,8 @@ class Journal:
 
         ``check`` has found that they are items of the input.
         """
-        failed = FailedMiniBatches(self._begun().mini_batch_size)
-        for start, stop, missing_count in self._database.iterate(_FAILED):
+        failed = FailedMiniBatches(self.grid)
+        for start, stop, missing_count in self._database.iterate(FAILED):
             failed.add(start, stop, missing_count)
         return failed
 
@@ -244,13 +243,16 @@ class Journal:
 
     # Writing
 
-    def begin(self, state: State) -> None:
-        """Forget everything and begin anew."""
+    def begin(self, state: State, grid: Grid | None = None) -> None:
+        """Forget everything and begin anew; ``grid``: that of the step, if it is another than the state says."""
         with self._database.transaction():
+            cut_count, cut_checksum = put_grid(self._database, grid)
+            state = replace(state, cut_count=cut_count, cut_checksum=cut_checksum)
             self._database.execute("DELETE FROM extents")
             self._database.execute("DELETE FROM failures")
             self._put(state)
         self._set(state)
+        self._grid = grid
 
     def commit(self, extents: Sequence[Extent], failures: Sequence[FailureEntry], state: State) -> None:
         """Add what was done since the last commit, all or nothing.
@@ -377,10 +379,12 @@ class Journal:
     def _read_state(self) -> State | None:
         rows = self._database.read("SELECT state FROM state")
         if not rows:
+            if self._database.read(ANY_ROWS)[0][0]:
+                raise self._database.damaged("it has no state, and tables that are not empty")
             return None
         state = self._database.revive(State, rows[0][0])
         with self._database.believing():
-            if state.mini_batch_size < 1:
+            if state.mini_batch_size < (0 if state.cut_count else 1):
                 raise ShapeError("a mini-batch has no items")
             if state.signature:
                 check_signature(state.signature)

@@ -205,8 +205,14 @@ def _is_entry(line: bytes, expected: tuple[int, Mapping[str, Any]]) -> bool:
     if not isinstance(value, dict) or not line.endswith(b"\n"):
         return False
     names = value.pop("candidates", None) if value.get("kind") == "shortfall" else [value.pop("item", None)]
-    is_named = isinstance(names, list) and all(isinstance(one, str) for one in names)
-    return is_named and len(names) == expected[0] and value == expected[1]
+    return isinstance(names, list) and sum(map(_named, names)) == expected[0] and value == expected[1]
+
+
+def _named(name: object) -> int:
+    """How many items it names."""
+    rows = name.get("rows", [0, 1]) if isinstance(name, dict) else [0, int(isinstance(name, str))]
+    is_range = isinstance(rows, list) and len(rows) == 2 and all(type(one) is int for one in rows)
+    return max(0, rows[1] - rows[0]) if is_range else 0
 
 
 def _shown(value: bytes | tuple[int, Mapping[str, Any]] | None) -> str:

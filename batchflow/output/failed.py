@@ -10,6 +10,10 @@ An object for a failed item has ``kind`` (``exception``, ``contract``, ``died``,
 whatever else was given to ``run()`` with it.  ``attempts`` is how often the item was given to ``run()``, with others or
 alone; the rest is of the last time, which was alone if failures are isolated.
 
+``item`` is the path of a file.  A row of a table has an object there: its ``file``, the ``row`` in it, counted from 0,
+and in ``bytes`` where the rows begin and end that have failed together, if anybody can tell; or the ``keys`` that its
+mini-batch has in common, and the ``row`` of that.  Rows together have ``rows``: the first, and the one after the last.
+
 An object for a mini-batch that fell short, or a part of one, has ``kind`` (``shortfall``), ``mini_batch``,
 ``attempts``, ``returned_count``, ``missing_count``, ``candidates``.
 """
@@ -17,8 +21,9 @@ An object for a mini-batch that fell short, or a part of one, has ``kind`` (``sh
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from batchflow._core import crc32c
 from batchflow.model import Failure, FailureEntry, Shortfall
@@ -26,6 +31,10 @@ from batchflow.output.files import explained
 from batchflow.output.replace import open_partial, replace_file
 from batchflow.redaction import redact
 from batchflow.temporary import partial_path
+
+Name: TypeAlias = str | Mapping[str, Any]
+"""A file is known by its path."""
+Names: TypeAlias = Callable[[int, int], Sequence[Name]]
 
 
 def entry_of_failure(failure: Failure, mini_batch: int) -> FailureEntry:
@@ -57,8 +66,10 @@ def entry_of_shortfall(shortfall: Shortfall, mini_batch: int) -> FailureEntry:
     return FailureEntry(shortfall.start, shortfall.item_count, "shortfall", entry)
 
 
-def write_failures(path: Path, failures: Iterable[FailureEntry], items: Callable[[int, int], Sequence[str]]) -> int:
-    """Write the list anew; ``items(start, stop)`` names items.  Returns the CRC-32C of the file.
+def write_failures(path: Path, failures: Iterable[FailureEntry], items: Names, together: Names | None = None) -> int:
+    """Write the list anew; returns the CRC-32C of the file.
+
+    ``items(start, stop)`` names each of these items, ``together(start, stop)`` all of them, by default one by one.
 
     Raises ``ResourceError`` if it cannot be written.
     """
@@ -67,7 +78,8 @@ def write_failures(path: Path, failures: Iterable[FailureEntry], items: Callable
         path.parent.mkdir(parents=True, exist_ok=True)
         with open_partial(partial) as file:
             for failure in failures:
-                names = items(failure.first_item, failure.first_item + failure.item_count)
+                names_of = together if together and failure.kind == "shortfall" else items
+                names = names_of(failure.first_item, failure.first_item + failure.item_count)
                 for entry in _entries(failure, names):
                     line = json.dumps(entry) + "\n"
                     file.write(line)
@@ -76,7 +88,7 @@ def write_failures(path: Path, failures: Iterable[FailureEntry], items: Callable
     return checksum
 
 
-def _entries(failure: FailureEntry, names: Sequence[str]) -> Iterable[dict[str, object]]:
+def _entries(failure: FailureEntry, names: Sequence[Name]) -> Iterable[dict[str, object]]:
     if failure.kind == "shortfall":
         return [{"kind": failure.kind, **failure.entry, "candidates": list(names)}]
     return ({"kind": failure.kind, "item": name, **failure.entry} for name in names)

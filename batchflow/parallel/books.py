@@ -10,21 +10,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from batchflow._core import Gather, Listing
+from batchflow._core import Gather
 from batchflow.clock import Clock
 from batchflow.control import StopLevel, StopRequest
-from batchflow.data import list_files
-from batchflow.errors import InternalError, NoRoomError
+from batchflow.errors import InternalError, JournalError, NoRoomError
 from batchflow.failpoints import reach
 from batchflow.journal.commits import Journal, State, Totals
-from batchflow.mini_batches import MiniBatches
+from batchflow.mini_batches import CutGrid, MiniBatches, UniformGrid
 from batchflow.model import Receipt
 from batchflow.output.checksums import checksum_text
 from batchflow.output.failed import write_failures
 from batchflow.output.receipt import write_receipt
-from batchflow.output.segment import Segment
+from batchflow.output.segment import RESTART_HINT, Segment
 from batchflow.parallel.committer import Committer, Progress
 from batchflow.parallel.feeder import WINDOW_SIZE
+from batchflow.parallel.inputs import StepInputs
 from batchflow.parallel.outcomes import Outcomes
 from batchflow.parallel.values import ParallelJob
 from batchflow.plan import Before, Plan
@@ -71,11 +71,6 @@ class Books:
         return self.committer.state
 
     @property
-    def number_size(self) -> int:
-        """The size of mini-batches that their numbers go by: that of the first run."""
-        return self.state.mini_batch_size if self._job.resumes else self._job.settings.mini_batch_size
-
-    @property
     def before(self) -> Before:
         """What earlier runs of the step have decided."""
         totals = self.state.totals
@@ -101,34 +96,46 @@ class Books:
         self.committer.resume(job.run_id, job.signature, job.settings.durability)
         return self.state.phase == "finished"
 
-    def past_receipt(self) -> Receipt:
-        """The receipt of a step that was finished and only waited for its name; and the list of what failed."""
+    def past_receipt(self, inputs: Callable[[], StepInputs]) -> Receipt:
+        """The receipt of a step that was finished and only waited for its name; and the list of what failed.
+
+        ``inputs`` are opened if anything failed.
+        """
         receipt = Receipt(
             **dict(self.state.receipt or {}) | {"run_id": self._job.run_id, "output": self._job.output_name}
         )
         write_receipt(self._job.state_folder / "receipt.json", receipt)
-        self.write_failed(self._job.listing or list_files(self._job.patterns))
+        self.write_failed(inputs)
         return receipt
 
-    def work(self, item_count: int) -> MiniBatches:
-        """What is left to do of ``item_count`` items."""
-        if item_count != self.state.item_count:
-            raise InternalError(f"the input has {item_count} items, the journal {self.state.item_count}")
-        size = self._job.settings.mini_batch_size
-        return MiniBatches.of(self.journal.gaps(), size, number_size=self.state.mini_batch_size, input_count=item_count)
+    def work(self, inputs: StepInputs) -> MiniBatches:
+        """What is left to do of these."""
+        state, grid = self.state, self.journal.grid
+        if inputs.item_count != state.item_count:
+            raise InternalError(f"the input has {inputs.item_count} items, the journal {state.item_count}")
+        if isinstance(grid, UniformGrid):
+            size = self._job.settings.mini_batch_size
+            return MiniBatches.of(self.journal.gaps(), size, number_size=grid.size, input_count=grid.item_count)
+        if not isinstance(inputs.grid, CutGrid) or inputs.grid.cuts != grid.cuts:
+            raise JournalError(
+                "the input is not split as it was when the step began: its mini-batches are others", hint=RESTART_HINT
+            )
+        return MiniBatches.on(self.journal.gaps(), grid)
 
-    def begin(self, item_count: int) -> None:
+    def begin(self, inputs: StepInputs) -> None:
         """Begin anew."""
-        job = self._job
+        job, split = self._job, inputs.split
         self.committer.begin(
             State(
                 run_id=job.run_id,
                 step=job.step,
-                item_count=item_count,
+                item_count=inputs.item_count,
                 signature=job.signature,
-                mini_batch_size=job.settings.mini_batch_size,
+                mini_batch_size=split.size,
+                mini_batch_unit=split.unit,
                 durability=job.settings.durability,
-            )
+            ),
+            inputs.grid,
         )
 
     def follow(self, plan: Plan, gather: Gather, outcomes: Outcomes) -> None:
@@ -193,10 +200,13 @@ class Books:
 
     # The end
 
-    def write_failed(self, listing: Listing) -> None:
-        """``failed.jsonl``, from the journal."""
+    def write_failed(self, inputs: Callable[[], StepInputs]) -> None:
+        """``failed.jsonl``, from the journal; ``inputs`` are asked for if there is anything to name."""
         self._failed_checksum = write_failures(
-            self._job.state_folder / "failed.jsonl", self.journal.failures(), listing.paths
+            self._job.state_folder / "failed.jsonl",
+            self.journal.failures(),
+            lambda start, stop: inputs().names(start, stop),
+            lambda start, stop: inputs().candidates(start, stop),
         )
         reach("failed_list_written")
 
@@ -209,14 +219,15 @@ class Books:
         reach("receipt_written")
         return receipt
 
-    def receipt(self, listing: Listing, *, workers: int, elapsed_s: float, details: Mapping[str, Any]) -> Receipt:
+    def receipt(self, inputs: StepInputs, *, workers: int, elapsed_s: float, details: Mapping[str, Any]) -> Receipt:
         """What the journal adds up to."""
         job, state = self._job, self.state
         totals = state.totals
+        skipped_hidden, skipped_special = inputs.skipped
         return Receipt(
             step=job.step,
             run_id=job.run_id,
-            items_in=listing.item_count,
+            items_in=inputs.item_count,
             succeeded=totals.succeeded,
             failed=totals.failed,
             mini_batches=state.mini_batch_count,
@@ -232,8 +243,9 @@ class Books:
             worker_deaths=totals.worker_deaths,
             details={
                 **details,
-                "skipped_hidden": listing.skipped_hidden,
-                "skipped_special": listing.skipped_special,
+                "inputs": inputs.counted(self.journal.failures()),
+                "skipped_hidden": skipped_hidden,
+                "skipped_special": skipped_special,
             },
             failed_checksum=checksum_text(self._failed_checksum),
         )

@@ -27,6 +27,7 @@ from batchflow.errors import InternalError, JournalError, NoRoomError, ResourceE
 from batchflow.failpoints import reach
 from batchflow.journal.commits import Journal, State, Totals
 from batchflow.journal.state_folder import boot_id
+from batchflow.mini_batches import Grid
 from batchflow.model import FailureEntry
 from batchflow.output.checksums import checksum_with
 from batchflow.output.files import explained, sync_folder
@@ -97,10 +98,10 @@ class Committer:
 
     # Beginning
 
-    def begin(self, state: State) -> None:
-        """Forget what was there and begin with an empty output."""
+    def begin(self, state: State, grid: Grid | None = None) -> None:
+        """Forget what was there and begin with an empty output; ``grid`` as in ``Journal.begin``."""
         # The journal first: as long as it says that bytes are committed, a missing file is damage.
-        self._journal.begin(replace(state, boot_id=boot_id()))
+        self._journal.begin(replace(state, boot_id=boot_id()), grid)
         reach("journal_begun")
         for folder in self._folders.values():
             _empty(folder)
@@ -122,7 +123,8 @@ class Committer:
         """
         self._journal.check()
         if self._was_never_opened:
-            self.begin(replace(self.state, run_id=run_id, signature=signature, durability=durability))
+            state = replace(self.state, run_id=run_id, signature=signature, durability=durability)
+            self.begin(state, self._journal.grid)
             return
         if self._segment is not None:
             self._finish_order(self._segment.path)

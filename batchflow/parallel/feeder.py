@@ -120,11 +120,13 @@ class Feeder:
         mini_batches, channel = self._plan.mini_batches, slot.channel
         left = self.items_left(slot)
         room = depth - channel.in_flight
-        first, stop = self._plan.take_fresh(room if left is None else min(room, -(-left // mini_batches.size)))
+        if left is not None:
+            room = mini_batches.needed(self._plan.fresh_index, left, room)
+        first, stop = self._plan.take_fresh(room)
         while first < stop:
-            next_first, start, stop_item = mini_batches.consecutive(first, stop)
-            written = channel.run_range(first, next_first, start, mini_batches.size, stop_item)
-            self._count(slot, min(written * mini_batches.size, stop_item - start))
+            next_first, start, size, stop_item = mini_batches.consecutive(first, stop)
+            written = channel.run_range(first, next_first, start, size, stop_item)
+            self._count(slot, min(written * size, stop_item - start))
             first += written
             if first < next_first:
                 break

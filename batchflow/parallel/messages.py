@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from batchflow._core import Listing
 from batchflow.mini_batches import MiniBatches
+from batchflow.parallel.inputs import StepInputs
 from batchflow.parallel.outcomes import Outcomes
 from batchflow.plan import Plan
 from batchflow.pool.events import LoadedLate, WorkerDied
@@ -16,16 +16,15 @@ from batchflow.pool.slot import Slot
 from batchflow.text import count, mebibytes
 
 
-def aborted(reason: str, outcomes: Outcomes, mini_batches: MiniBatches, listing: Listing, failed_path: Path) -> str:
+def aborted(reason: str, outcomes: Outcomes, mini_batches: MiniBatches, inputs: StepInputs, failed_path: Path) -> str:
     """The threshold that was passed, then the first failure with the item and the user's own frames."""
     lines = [reason]
     if outcomes.first_lost is not None:
         lost = outcomes.first_lost
         dispatch = lost.dispatch
         number = mini_batches.number(dispatch.mini_batch_index)
-        first = listing.path(dispatch.start)
-        more = f" and {dispatch.count - 1} more" if dispatch.count > 1 else ""
-        lines.append(f"first failure: mini_batch_index={number}, attempt={dispatch.attempt}, {first}{more}")
+        which = inputs.told(dispatch.start, dispatch.start + dispatch.count)
+        lines.append(f"first failure: mini_batch_index={number}, attempt={dispatch.attempt}, {which}")
         lines.append(_cause(lost.failure.error_type, lost.failure.message, lost.failure.traceback))
         if lost.failure.output_tail:
             lines.append("last output of the worker:")
@@ -46,7 +45,7 @@ def aborted(reason: str, outcomes: Outcomes, mini_batches: MiniBatches, listing:
 def tolerated_with(reason: str, plan: Plan) -> str:
     """The setting, of the one that was passed, which would tolerate all that has failed so far; empty if none does."""
     setting = reason.partition(":")[0]
-    percent = math.ceil(100 * plan.failed_mini_batch_count / max(1, plan.mini_batches.grid_count))
+    percent = math.ceil(100 * plan.failed_mini_batch_count / max(1, plan.mini_batches.grid.count))
     needed = {
         "error_threshold": plan.failed_item_count,
         "mini_batch_error_threshold": plan.failed_mini_batch_count,

@@ -12,10 +12,9 @@ import errno
 from collections.abc import Callable
 from typing import NoReturn
 
-from batchflow._core import Gather, Listing
+from batchflow._core import Gather
 from batchflow.clock import Clock, SystemClock
 from batchflow.control import StopLevel, StopRequest
-from batchflow.data import list_files
 from batchflow.errors import (
     InterruptedRunError,
     ResourceError,
@@ -27,6 +26,8 @@ from batchflow.model import Event, Notice, Receipt, StepProfiled, StepProgress
 from batchflow.parallel import messages
 from batchflow.parallel.books import Books
 from batchflow.parallel.feeder import Feeder
+from batchflow.parallel.inputs import StepInputs
+from batchflow.parallel.opening import open_inputs, split_of
 from batchflow.parallel.outcomes import Outcomes
 from batchflow.parallel.pieces import Pieces
 from batchflow.parallel.profiling import StepClock
@@ -81,6 +82,7 @@ class _ParallelRun:
         self._logs: list[WorkerLog] = []
         self._pool: WorkerPool | None = None
         self._books: Books | None = None
+        self._inputs: StepInputs | None = None
         self._profile: StepProfile | None = None
         self._kept = 0
         """Items that earlier runs have decided."""
@@ -92,38 +94,37 @@ class _ParallelRun:
         self._make_folders()
         books = self._books = Books(job, self._clock, self._stop, self._notice)
         if job.resumes and books.resume():
-            return books.past_receipt()
-        pool = self._pool = self._make_pool(books.number_size)
+            return books.past_receipt(self._open_inputs)
+        pool = self._pool = self._make_pool()
         if not books.is_covered:
-            pool.start()  # it imports the script while we list
+            pool.start()  # it imports the script while we look at the input
         totals = books.state.totals if job.resumes else Totals()
         kept = totals.succeeded, totals.failed
         self._kept = sum(kept)
-        self._tell(*kept, None, note="listing files")
         self._times.begin("list")
-        listing = self._listing = job.listing or list_files(job.patterns)
+        inputs = self._open_inputs()
         self._times.begin("prepare")
-        skipped = messages.skipped(listing.skipped_hidden, listing.skipped_special)
+        skipped = messages.skipped(*inputs.skipped)
         if skipped:
             self._notice(skipped)
-        self._tell(*kept, listing.item_count, note="starting workers")
+        self._tell(*kept, inputs.item_count, note="starting workers")
         if not job.resumes:
-            books.begin(listing.item_count)
+            books.begin(inputs)
         self._times.begin("partition")
-        work = books.work(listing.item_count)
-        plan = self._plan = Plan(work, plan_policy(job, listing.item_count, work.grid_count), books.before)
+        work = books.work(inputs)
+        plan = self._plan = Plan(work, plan_policy(job, inputs.item_count, work.grid.count), books.before)
         self._times.begin("start")
         self._times.follow(plan, min(pool.spec.worker_count, work.count))
         self._arrange(pool, books, plan)
         if work.count:
-            pool.send_listing(listing)
+            pool.send_inputs(inputs.attachments(work.grid))
         for number in range(min(pool.spec.worker_count, work.count)):
             pool.start_worker(number)
-        self._work(pool, listing)
+        self._work(pool)
         self._times.end_dispatch(pool.slots)
         self._shut_down(pool)
         self._times.begin("finish")
-        return self._finish(books, listing)
+        return self._finish(books, inputs)
 
     def _arrange(self, pool: WorkerPool, books: Books, plan: Plan) -> None:
         """All who work on the plan, each knowing whom it talks to."""
@@ -154,7 +155,7 @@ class _ParallelRun:
         self._book = times.timed("commit", books.commit)
         self._wait = times.hearing(pool.wait)
 
-    def _work(self, pool: WorkerPool, listing: Listing) -> None:
+    def _work(self, pool: WorkerPool) -> None:
         """Until every mini-batch has succeeded or failed."""
         plan = self._plan
         idle = Watch(1.0)
@@ -169,7 +170,7 @@ class _ParallelRun:
             reason = plan.passed_threshold()
             if reason is not None:
                 self._abort(pool, reason)
-            self._progress(pool, listing)
+            self._progress(pool)
             limit_s = self._settings.progress_update_timeout_s
             arrived = sum(slot.channel.result_count for slot in pool.slots)
             if idle.look((plan.attempts, arrived, plan.succeeded_count), self._clock.monotonic()) > (limit_s or 1e12):
@@ -228,7 +229,7 @@ class _ParallelRun:
                 reason,
                 self._outcomes,
                 self._plan.mini_batches,
-                self._listing,
+                self._open_inputs(),
                 self._job.state_folder / "failed.jsonl",
             ),
             hint=messages.ways_on(tolerated_with),
@@ -253,14 +254,14 @@ class _ParallelRun:
         if left:
             self._notice(f"shutdown() took longer than {watch.elapsed_s:.3g} s in {left} workers, which were killed")
 
-    def _finish(self, books: Books, listing: Listing) -> Receipt:
-        books.write_failed(listing)
+    def _finish(self, books: Books, inputs: StepInputs) -> Receipt:
+        books.write_failed(self._open_inputs)
         books.committer.put_in_order(any_order=self._settings.order != "input")
         self._times.begin("finish")
         self._profile = self._times.profile()
         details = {"timings": self._times.timings, "oom_deaths": self._supervisor.oom_deaths}
         receipt = books.receipt(
-            listing,
+            inputs,
             workers=min(self._job.workers, self._plan.mini_batches.count),
             elapsed_s=self._clock.monotonic() - self._times.started_s,
             details=details if self._profile is None else details | {"profile": self._profile.as_dict()},
@@ -278,7 +279,7 @@ class _ParallelRun:
             self._outcomes.hand_over()
             if self._books is not None and self._books.may_commit:
                 self._commit(at_once=True)
-                self._books.write_failed(self._listing)
+                self._books.write_failed(self._open_inputs)
 
     def tell_profile(self) -> None:
         """Where the time went, as far as the step came."""
@@ -291,12 +292,27 @@ class _ParallelRun:
             self._pool.close()
         if self._books is not None:
             self._books.close()
+        if self._inputs is not None:
+            self._inputs.close()
         for log in self._logs:
             log.close()
         with contextlib.suppress(OSError):
             remove(self._job.state_folder / "scratch")
 
     # Small things
+
+    def _open_inputs(self) -> StepInputs:
+        """What the step is over, opened when it is first asked for."""
+        if self._inputs is None:
+            job = self._job
+            state = self._books.state if self._books is not None and job.resumes else None
+            self._inputs = open_inputs(job, split_of(job, state), say=self._say)
+        return self._inputs
+
+    def _say(self, doing: str) -> None:
+        """What is done before the first item can be."""
+        totals = self._books.state.totals if self._books is not None and self._job.resumes else Totals()
+        self._tell(totals.succeeded, totals.failed, None, note=doing)
 
     @property
     def _slots(self) -> list[Slot]:
@@ -309,20 +325,20 @@ class _ParallelRun:
         names = [f"worker-{number}.log" for number in range(self._job.workers)]
         self._logs = [WorkerLog(logs / name) for name in [*names, "import.log"]]
 
-    def _make_pool(self, number_size: int) -> WorkerPool:
+    def _make_pool(self) -> WorkerPool:
         return WorkerPool(
-            worker_spec(self._job, number_size),
+            worker_spec(self._job),
             pool_limits(self._job),
             logs=self._logs[:-1],
             zygote_log=self._logs[-1],
             clock=self._clock,
         )
 
-    def _progress(self, pool: WorkerPool, listing: Listing) -> None:
+    def _progress(self, pool: WorkerPool) -> None:
         if self._clock.monotonic() - self._told_s >= PROGRESS_S:
             plan = self._plan
             note = "" if any(slot.ready for slot in pool.slots) else "starting workers"
-            self._tell(plan.succeeded_item_count, plan.failed_item_count, listing.item_count, note=note)
+            self._tell(plan.succeeded_item_count, plan.failed_item_count, plan.item_count, note=note)
 
     def _tell(self, done: int, failed: int, total: int | None, *, note: str = "") -> None:
         self._told_s = self._clock.monotonic()

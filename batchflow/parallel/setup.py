@@ -13,8 +13,7 @@ from batchflow.worker.spec import WorkerSpec
 from batchflow.worker.variables import THREAD_VARIABLES
 
 
-def worker_spec(job: ParallelJob, number_size: int | None = None) -> WorkerSpec:
-    """``number_size``: as in ``MiniBatches``."""
+def worker_spec(job: ParallelJob) -> WorkerSpec:
     settings = job.settings
     variables = dict(os.environ) | dict(settings.environment_variables)
     return WorkerSpec(
@@ -32,7 +31,6 @@ def worker_spec(job: ParallelJob, number_size: int | None = None) -> WorkerSpec:
         arguments=job.arguments,
         step=job.step,
         run_id=job.run_id,
-        dataset=settings.over[0],
         output_folder=None if job.output_folder is None else str(job.output_folder),
         scratch_folder=str(job.state_folder / "scratch"),
         output_format=settings.output_format,
@@ -40,7 +38,7 @@ def worker_spec(job: ParallelJob, number_size: int | None = None) -> WorkerSpec:
         newline=settings.newline,
         items=settings.items,
         max_result_size=settings.max_result_size,
-        number_size=number_size or settings.mini_batch_size,
+        frame=settings.frame if job.inputs[0].table is not None else None,
         profile=job.profile,
     )
 
@@ -66,8 +64,8 @@ def plan_policy(job: ParallelJob, item_count: int, mini_batch_count: int) -> Pol
     settings = job.settings
     return Policy(
         attempts_max=settings.run_max_try,
-        # With "any" a mini-batch may be one thing to the script: a model is trained on all of it.
-        isolate=settings.isolate_failures and settings.items != "any",
+        # A mini-batch may be one thing to the script: a model is trained on all of it.
+        isolate=settings.isolate_failures and settings.items != "any" and not settings.partition_keys,
         failed_items_limit=settings.error_threshold.limit(item_count),
         failed_mini_batches_limit=settings.mini_batch_error_threshold.limit(mini_batch_count),
         failed_percent_limit=settings.allowed_failed_percent,

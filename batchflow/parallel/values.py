@@ -8,7 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from batchflow._core import Listing
+from batchflow.tables.options import TableOptions
 from batchflow.workflow.values import ParallelSettings
+
+
+@dataclass(frozen=True)
+class OverInput:
+    """One input whose items are the work of a step."""
+
+    name: str
+    patterns: tuple[str, ...]
+    """As in ``workflow.values.Input``, and the next ones, too."""
+    listing: Listing | None = None
+    """What ``patterns`` match, if somebody has looked already."""
+    table: TableOptions | None = None
+    partition_format: str | None = None
 
 
 @dataclass(frozen=True)
@@ -20,8 +34,8 @@ class ParallelJob:
     settings: ParallelSettings
     arguments: tuple[str, ...]
     """``sys.argv[1:]`` of the entry script, final."""
-    patterns: tuple[str, ...]
-    """Of the input that is split, as in ``workflow.values.Input``."""
+    inputs: tuple[OverInput, ...]
+    """What is split, one after another, each on its own; at least one, all files or all tables."""
     folder: Path
     """The workflow's folder: the workers' working directory."""
     state_folder: Path
@@ -35,8 +49,6 @@ class ParallelJob:
     workers: int
     cores: int = 1
     """CPUs that the workers share: each may use cores ÷ workers threads."""
-    listing: Listing | None = None
-    """What ``patterns`` match, if somebody has looked already."""
     signature: Mapping[str, Any] = field(default_factory=dict)
     """What the step is made from, for the journal."""
     resumes: bool = False

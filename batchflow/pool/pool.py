@@ -16,7 +16,7 @@ import signal
 from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
-from batchflow._core import Channel, Listing
+from batchflow._core import Channel
 from batchflow.clock import Clock, SystemClock
 from batchflow.errors import InternalError
 from batchflow.model import WorkerExit
@@ -26,6 +26,7 @@ from batchflow.pool.oom import OomWatch
 from batchflow.pool.slot import TICK_S, PoolLimits, Slot
 from batchflow.pool.watch import Watch
 from batchflow.pool.zygote_client import CLOSE_S, Message, ZygoteClient, is_readable
+from batchflow.worker.inputs import Attachments
 from batchflow.worker.spec import STACK_SIGNAL, WorkerSpec
 
 ZYGOTE_SILENCE_S = 30.0
@@ -59,7 +60,7 @@ class WorkerPool:
         self._zygote_log = zygote_log
         self._clock = clock or SystemClock()
         self._generation = 0
-        self._listing: Listing | None = None
+        self._inputs: Attachments = ()
         self._zygote = zygote or ZygoteClient(spec, pickled, None if zygote_log is None else zygote_log.fd)
         self._event_fd = -1
         self._poll: select.epoll | None = None
@@ -95,8 +96,7 @@ class WorkerPool:
         self._zygote = ZygoteClient(spec, self._pickled, None if self._zygote_log is None else self._zygote_log.fd)
         self._zygote.start()
         self._epoll.register(self._zygote.fileno(), select.EPOLLIN)
-        if self._listing is not None:
-            self._zygote.send_listing(self._listing.describe(), self._listing.fds())
+        self.send_inputs(self._inputs)
 
     @property
     def _epoll(self) -> select.epoll:
@@ -113,10 +113,11 @@ class WorkerPool:
             max_result_size=self.limits.max_result_size + (1 << 20),
         )
 
-    def send_listing(self, listing: Listing) -> None:
-        """Hand the packed listing to every worker started from now on."""
-        self._listing = listing
-        self._zygote.send_listing(listing.describe(), listing.fds())
+    def send_inputs(self, inputs: Attachments) -> None:
+        """Tell every worker started from now on what there is to do; descriptors are open as long as the pool is."""
+        self._inputs = inputs
+        for description, descriptors in inputs:
+            self._zygote.send_input(description, descriptors)
 
     def may_start(self, number: int) -> bool:
         """Whether the slot is empty, and not to be left alone for a while because its last start failed."""
@@ -311,8 +312,7 @@ class WorkerPool:
                 if slot.killed.look(slot.ended, now_s) > STUCK_S and not slot.ended:
                     self._write_off(slot)
                 continue
-            channel = slot.channel
-            state = channel.state
+            channel, state = slot.channel, slot.channel.state
             has_work = channel.in_flight > 0
             elapsed_s = slot.watch.look((state, channel.started_sequence, channel.result_count, has_work), now_s)
             if elapsed_s == 0:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import weakref
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,8 +123,9 @@ class ZygoteClient:
             raise ValueError("the zygote has not been started")
         return self._control.fileno()
 
-    def send_listing(self, description: dict[str, int], descriptors: tuple[int, ...]) -> None:
-        self._send({"op": "listing", "description": description}, descriptors)
+    def send_input(self, description: Mapping[str, Any], descriptors: tuple[int, ...]) -> None:
+        """What workers are told of an input, see ``worker.inputs``; descriptors stay the caller's."""
+        self._send({"op": "input", "description": description}, descriptors)
 
     def send_fork(self, worker: int, generation: int, descriptors: tuple[int, ...]) -> None:
         """Ask for a worker; ``descriptors``: its rings, the eventfd, and its log if it has one."""

@@ -147,7 +147,11 @@ def _go_on(
     reopens = bool(failed) and (options.retry or bool(judge(_as_receipt(state), step)))
     size: int | None = state.mini_batch_size
     is_done = not (past.committed.to_do or reopens)
-    if size == settings.mini_batch_size or is_done or not _writes_files(step, settings):
+    is_cut = bool(state.cut_count)  # then it is as the first run made it, whatever is declared now
+    is_other = (size, state.mini_batch_unit) != (settings.mini_batch_size, settings.mini_batch_unit)
+    if is_cut and is_other and not (settings.partition_keys or is_done):
+        notices += ("mini-batches stay as the first run of the step made them",)
+    if is_cut or not is_other or is_done or not _writes_files(step, settings):
         size = None
     if not past.is_over and past.committed.done:
         notices += (f"goes on: {past.committed.describe()}",)
@@ -167,11 +171,21 @@ def _writes_files(step: Step, settings: ParallelSettings) -> bool:
 
 _FORM_OF_ROWS = tuple(
     f"parallel.{name}"
-    for name in ("append_row_to", "append_row_file_name", "output_action", "output_format", "header", "delimiter")
+    for name in (
+        "append_row_to",
+        "append_row_file_name",
+        "output_action",
+        "output_format",
+        "header",
+        "delimiter",
+        "partition_keys",
+    )
 )
 """Settings of which one file cannot have two."""
+_ITEMS = ("format", "delimiter", "quote", "escape", "header", "encoding", "partition_format")
+"""Options of a dataset that say what its items are, and in which order."""
 _REPORTS = ("parallel.failed_to", "parallel.receipt_to")
-_HARMLESS = ("parallel.mini_batch_size", "parallel.order")
+_HARMLESS = ("parallel.mini_batch_size", "parallel.mini_batch_unit", "parallel.order")
 """Settings of which a file may have had two: what is left is split anew, and the order is made in the end."""
 
 
@@ -190,7 +204,8 @@ class _Usability:
             if not is_over_others and before.get(f"inputs.{name}") == after.get(f"inputs.{name}"):
                 self.other_items = _other_items(name, old["inputs"].get(name), new["inputs"].get(name))
         places, places_now = _kept_places(before), _kept_places(after)
-        form = ["parallel.over", *_FORM_OF_ROWS, *(f"inputs.{name}" for name in changed)]
+        options = [f"inputs.{name}.{option}" for name in settings.over for option in _ITEMS]
+        form = ["parallel.over", *_FORM_OF_ROWS, *options, *(f"inputs.{name}" for name in changed)]
         self.keys = [key for key in form if before.get(key) != after.get(key)]
         """Settings whose edit leaves what is done without a use."""
         self.keys += sorted(key for key in places.keys() | places_now if places.get(key) != places_now.get(key))

@@ -199,9 +199,18 @@ def settings_of(step: Step, folder: Path) -> dict[str, Any]:
     if step.parallel is not None:
         found |= _parallel_settings(step.parallel)
     found |= {f"inputs.{name}": list(declared.patterns) for name, declared in step.inputs.items()}
+    for name, declared in step.inputs.items():
+        found |= {f"inputs.{name}.{key}": value for key, value in _options_of(declared).items()}
     found |= {f"outputs.{name}": f"{one.path}{'/' * one.is_folder}" for name, one in step.outputs.items()}
     pattern = _portable_path(folder)
     return {key: _portable(value, pattern) for key, value in found.items()}
+
+
+def _options_of(declared: Input) -> dict[str, Any]:
+    """What a dataset says about the items in its files."""
+    if declared.table is not None:
+        return declared.table.as_json()
+    return {} if declared.partition_format is None else {"partition_format": declared.partition_format}
 
 
 def output_places(signature: Mapping[str, Any], folder: Path) -> dict[str, Path]:

@@ -21,7 +21,7 @@ from batchflow.errors import InternalError, InterruptedRunError, StepFailedError
 from batchflow.journal.state_folder import make_state_folder
 from batchflow.model import Event, Receipt
 from batchflow.output.publish import PendingOutput
-from batchflow.parallel.values import ParallelJob
+from batchflow.parallel.values import OverInput, ParallelJob
 from batchflow.runner.parallel_steps import Beginning, rows_path, script_folder, written_folders
 from batchflow.runner.places import kept_outputs, step_folder
 from batchflow.runner.process import CommandEnd, read_tail, run_command
@@ -52,8 +52,8 @@ class StepJob:
     on_event: Callable[[Event], None]
     stop: StopRequest
     run_parallel: RunParallel
-    listing: Listing | None = None
-    """Of the input that a parallel step splits, as it was signed."""
+    listings: Mapping[str, Listing] = field(default_factory=dict)
+    """Of the inputs that a parallel step splits, as they were signed."""
     signature: Mapping[str, Any] = field(default_factory=dict)
     beginning: Beginning = field(default_factory=Beginning)
     """With what a parallel step begins."""
@@ -178,8 +178,7 @@ def _run_parallel(job: StepJob, settings: ParallelSettings) -> Receipt:
             run_id=job.run_id,
             settings=settings,
             arguments=render(settings.arguments, job.temporary_paths),
-            patterns=step.inputs[settings.over[0]].listing_patterns,
-            listing=job.listing,
+            inputs=tuple(_over(step.inputs[name], job.listings.get(name)) for name in settings.over),
             folder=job.workflow.folder,
             state_folder=job.state_folder,
             output_path=rows_path(settings, job.outputs, final=False),
@@ -206,6 +205,10 @@ def _run_parallel(job: StepJob, settings: ParallelSettings) -> Receipt:
         )
     _copy_reports(job, settings, receipt)
     return receipt
+
+
+def _over(declared: Input, listing: Listing | None) -> OverInput:
+    return OverInput(declared.name, declared.listing_patterns, listing, declared.table, declared.partition_format)
 
 
 def _copy_reports(job: StepJob, settings: ParallelSettings, receipt: Receipt) -> None:

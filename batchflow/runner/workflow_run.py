@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+from batchflow._core import Listing
 from batchflow.control import StopLevel, StopRequest
 from batchflow.cpus import available_cpus
 from batchflow.errors import (
@@ -283,8 +284,14 @@ class WorkflowRun:
             profile=self._options.profile,
             signature=signature,
             beginning=beginning,
-            listing=None if step.parallel is None else self._observer.listing_of(step.inputs[step.parallel.over[0]]),
+            listings=self._listings(step),
         )
+
+    def _listings(self, step: Step) -> dict[str, Listing]:
+        """What was seen of the inputs that a parallel step splits."""
+        over = () if step.parallel is None else step.parallel.over
+        seen = {name: self._observer.listing_of(step.inputs[name]) for name in over}
+        return {name: listing for name, listing in seen.items() if listing is not None}
 
     def _remember(self, step: Step, signature: dict[str, Any], receipt: Receipt | None, elapsed_s: float) -> None:
         old = self._memory.successes.get(step.name)

@@ -8,18 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from batchflow.private import make_private_folder
-
-
-class DatasetRange(NamedTuple):
-    """The items ``start`` (inclusive) to ``stop`` (exclusive) of the dataset's listing, counted from 0."""
-
-    name: str
-    ranges: tuple[tuple[int, int], ...]
+from batchflow.worker.inputs import DatasetRange, TableRange
 
 
 class StepContext:
@@ -29,7 +23,8 @@ class StepContext:
         "_scratch_made",
         "_scratch_path",
         "arguments",
-        "dataset_name",
+        "keys",
+        "locate",
         "logger",
         "output_dir",
         "run_id",
@@ -42,14 +37,17 @@ class StepContext:
         step: str,
         run_id: str,
         arguments: tuple[str, ...],
-        dataset_name: str,
+        locate: Callable[[int, int], DatasetRange | TableRange],
+        keys: Callable[[int], Mapping[str, Any]],
         scratch_path: Path,
         output_dir: Path | None = None,
     ) -> None:
+        """``locate`` and ``keys`` as in ``inputs.WorkerInputs``."""
         self.step = step
         self.run_id = run_id
         self.arguments = arguments
-        self.dataset_name = dataset_name
+        self.locate = locate
+        self.keys = keys
         self.output_dir = output_dir
         self.logger = logging.getLogger(f"batchflow.{step}")
         self._scratch_path = scratch_path
@@ -71,7 +69,7 @@ class MiniBatchContext:
     ``mini_batch_index`` counts from 0, ``attempt`` from 1; ``partition_key_value`` is empty without partition keys.
     """
 
-    __slots__ = ("_start", "_step", "_stop", "attempt", "mini_batch_index", "partition_key_value")
+    __slots__ = ("_start", "_step", "_stop", "attempt", "mini_batch_index")
 
     def __init__(
         self,
@@ -80,14 +78,12 @@ class MiniBatchContext:
         attempt: int,
         start: int,
         stop: int,
-        partition_key_value: Mapping[str, str] | None = None,
     ) -> None:
         self._step = step
         self._start = start
         self._stop = stop
         self.mini_batch_index = mini_batch_index
         self.attempt = attempt
-        self.partition_key_value = partition_key_value or {}
 
     @property
     def minibatch_index(self) -> int:
@@ -103,8 +99,12 @@ class MiniBatchContext:
         return self._stop - self._start
 
     @property
-    def dataset(self) -> DatasetRange:
-        return DatasetRange(self._step.dataset_name, ((self._start, self._stop),))
+    def dataset(self) -> DatasetRange | TableRange:
+        return self._step.locate(self._start, self._stop)
+
+    @property
+    def partition_key_value(self) -> Mapping[str, Any]:
+        return self._step.keys(self._start)
 
     @property
     def step(self) -> str:

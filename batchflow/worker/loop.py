@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Literal, NoReturn, ParamSpec, TypeAlias, TypeV
 
 from batchflow import _core
 from batchflow.errors import ContractError
-from batchflow.mini_batches import mini_batch_number
+from batchflow.mini_batches import Grid
 from batchflow.worker import capture, variables
 from batchflow.worker.calls import serve_calls
 from batchflow.worker.failures import describe_failure
 from batchflow.worker.home import Home
+from batchflow.worker.inputs import WorkerInputs
 from batchflow.worker.spec import STACK_SIGNAL, WorkerSpec
 from batchflow.worker.user_code import UserCode, load_user_code
 
@@ -35,7 +36,7 @@ def work(
     spec: WorkerSpec,
     code: UserCode | None,
     pickled: bytes,
-    listing: _core.Listing | None,
+    inputs: WorkerInputs,
     port: _core.Port,
     worker: int,
 ) -> None:
@@ -59,7 +60,7 @@ def work(
     if spec.kind == "script":
         home = Home()
         port.keep_home(home.folder)
-        _serve_mini_batches(spec, code, listing, port, worker, home)
+        _serve_mini_batches(spec, code, inputs, port, worker, home)
     else:
         serve_calls(code, port, spec.max_result_size)
     port.set_state("shutdown")
@@ -118,13 +119,13 @@ def _leave(status: int) -> NoReturn:
 
 
 def _serve_mini_batches(
-    spec: WorkerSpec, code: UserCode, listing: _core.Listing | None, port: _core.Port, worker: int, home: Home
+    spec: WorkerSpec, code: UserCode, inputs: WorkerInputs, port: _core.Port, worker: int, home: Home
 ) -> None:
     from batchflow.worker.results import make_encoder
 
     script = code.script
-    if script is None or listing is None:
-        raise RuntimeError("a worker was started without an entry script or a listing")
+    if script is None or inputs.grid is None:
+        raise RuntimeError("a worker was started without an entry script or an input")
     encode = make_encoder(
         output_format=spec.output_format,
         delimiter=spec.delimiter,
@@ -134,21 +135,21 @@ def _serve_mini_batches(
     # Private names: nothing that the user's code does to modules or builtins reaches the loop.
     take, publish_result, publish_failure = port.take, port.publish_result, port.publish_failure
     pack, publish_packed = _packer(spec, port), port.publish_packed
-    paths, run, describe = listing.paths, script.run, _describe
+    read, run, describe = inputs.reader(spec.frame), script.run, _describe
     if spec.profile:  # the laps are as long as the calls that begin them, and what follows until the next
-        take, paths = _in(port, "wait", take), _in(port, "decode", paths)
+        take, read = _in(port, "wait", take), _in(port, "decode", read)
         run, encode = _in(port, "run", run), _in(port, "encode", encode)
         publish_result, publish_failure = _in(port, "publish", publish_result), _in(port, "publish", publish_failure)
     limit, contract_error, changes = spec.max_result_size, ContractError, home.changes
-    make_context = _context_maker(spec, listing.item_count, worker) if script.wants_context else None
+    make_context = _context_maker(spec, inputs, inputs.grid, worker) if script.wants_context else None
     try:
         while (request := take()) is not None:
             index, attempt, start, count = request
             try:
                 if make_context is None:
-                    result = run(paths(start, start + count))
+                    result = run(read(start, start + count))
                 else:
-                    result = run(paths(start, start + count), make_context(attempt, start, count))
+                    result = run(read(start, start + count), make_context(attempt, start, count))
                 is_packed = pack(result)
                 if not is_packed:
                     returned, columns, rows = encode(result, count)
@@ -190,21 +191,24 @@ def _in(port: _core.Port, lap: Lap, function: Callable[Parameters, Value]) -> Ca
     return timed
 
 
-def _context_maker(spec: WorkerSpec, item_count: int, worker: int) -> Callable[[int, int, int], MiniBatchContext]:
+def _context_maker(
+    spec: WorkerSpec, inputs: WorkerInputs, grid: Grid, worker: int
+) -> Callable[[int, int, int], MiniBatchContext]:
     from batchflow.worker.context import MiniBatchContext, StepContext
 
     step = StepContext(
         step=spec.step,
         run_id=spec.run_id,
         arguments=spec.arguments,
-        dataset_name=spec.dataset,
+        locate=inputs.locate,
+        keys=inputs.keys,
         scratch_path=Path(spec.scratch_folder) / f"worker-{worker}-{os.getpid()}",
         output_dir=None if spec.output_folder is None else Path(spec.output_folder),
     )
 
-    number_of, size = mini_batch_number, spec.number_size
+    number_of = grid.number
 
     def make(attempt: int, start: int, count: int) -> MiniBatchContext:
-        return MiniBatchContext(step, number_of(start, count, size, item_count), attempt, start, start + count)
+        return MiniBatchContext(step, number_of(start, count), attempt, start, start + count)
 
     return make

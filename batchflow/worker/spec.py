@@ -8,7 +8,10 @@ import json
 import signal
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from batchflow.tables.options import FrameKind
 
 STACK_SIGNAL = signal.SIGRTMAX - 1
 """Makes a worker write its Python stack to its log, whatever it is doing."""
@@ -41,16 +44,15 @@ class WorkerSpec(NamedTuple):
     arguments: tuple[str, ...] = ()
     step: str = ""
     run_id: str = ""
-    dataset: str = ""
     output_folder: str | None = None
     scratch_folder: str = ""
+    frame: FrameKind | None = None
+    """What ``run()`` gets of tables; None: it gets files."""
     output_format: Literal["text", "csv", "jsonl", "parquet", "arrow"] | None = None
     delimiter: str | None = None
     newline: Literal["error", "keep"] = "error"
     items: Literal["at_least", "exact", "any"] = "at_least"
     max_result_size: int = 1 << 28
-    number_size: int = 1
-    """As in ``mini_batches.MiniBatches``: from it comes the number that ``context.mini_batch_index`` shows."""
     profile: bool = False
     """Workers say what their time goes into."""
 

@@ -6,7 +6,7 @@ never touches data.
 
 The conversation, one JSON object for each message on a SOCK_SEQPACKET socket:
 
-    driver → zygote   {"op": "listing", "description": …} + descriptors of a packed listing
+    driver → zygote   {"op": "input", "description": …} + descriptors: see ``inputs``
                       {"op": "fork", "worker": k, "generation": g} + descriptors: rings, eventfd, log (or none)
     zygote → driver   {"event": "loaded", "threads": n, "culprit": module or null}
                       {"event": "load_failed", …a description of the failure}
@@ -31,6 +31,7 @@ from typing import Any, NoReturn
 from batchflow import _core
 from batchflow.worker import capture, guard, home, lifeline, loop, threads, wire
 from batchflow.worker.failures import bounded, describe_failure
+from batchflow.worker.inputs import WorkerInputs
 from batchflow.worker.spec import WorkerSpec
 from batchflow.worker.user_code import UserCode, load_user_code
 
@@ -49,7 +50,7 @@ class Zygote:
         self._pickled = pickled
         self._lifeline_fd = lifeline_fd
         self._code: UserCode | None = None
-        self._listing: _core.Listing | None = None
+        self._inputs = WorkerInputs()
         self._may_fork = False
         self._theirs: Any = signal.SIG_DFL
         """What the user's code does about SIGCHLD: for the workers, not for us."""
@@ -99,8 +100,8 @@ class Zygote:
         if not message:
             return False
         request: dict[str, Any] = json.loads(message)
-        if request["op"] == "listing":
-            self._listing = _core.Listing.attach(tuple(descriptors), request["description"])
+        if request["op"] == "input":
+            self._inputs.attach(request["description"], descriptors)
         elif self._may_fork:
             self._fork(request["worker"], request["generation"], descriptors)
         for descriptor in descriptors:
@@ -143,7 +144,7 @@ class Zygote:
             if log:
                 capture.redirect_output(log[0])
                 os.close(log[0])
-            loop.work(self._spec, self._code, self._pickled, self._listing, port, worker)
+            loop.work(self._spec, self._code, self._pickled, self._inputs, port, worker)
         except BaseException:
             sys.excepthook(*sys.exc_info())
             os._exit(70)

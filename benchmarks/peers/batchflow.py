@@ -11,7 +11,7 @@ from pathlib import Path
 from batchflow.control import StopRequest
 from batchflow.cpus import available_cpus
 from batchflow.parallel.runner import run_parallel_step
-from batchflow.parallel.values import ParallelJob
+from batchflow.parallel.values import OverInput, ParallelJob
 from batchflow.workflow.values import ParallelSettings
 from benchmarks.cases.common import Outcome, own_cpu_s
 from benchmarks.values import Task
@@ -70,7 +70,7 @@ def make_job(task: Task) -> ParallelJob:
         run_id="benchmark",
         settings=settings,
         arguments=task.arguments,
-        patterns=(f"{task.folder}/",),
+        inputs=(OverInput("items", (f"{task.folder}/",)),),
         folder=Path(task.scratch),
         state_folder=state_folder,
         output_path=Path(task.output),

@@ -95,7 +95,7 @@ class PlayedPool:
     def restart_zygote(self) -> None:
         """It never dies."""
 
-    def send_listing(self, listing: Any) -> None:
+    def send_inputs(self, inputs: Any) -> None:
         """The players know the items by their numbers."""
 
     def start_worker(self, number: int, *_: Any, **__: Any) -> None:

@@ -79,7 +79,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "C7",
         "a failing mini-batch is taken apart",
         "batchflow/parallel/setup.py",
-        'isolate=settings.isolate_failures and settings.items != "any",',
+        'isolate=settings.isolate_failures and settings.items != "any" and not settings.partition_keys,',
         "isolate=False,",
         f"{PARALLEL}/test_isolation.py::test_a_poison_item_costs_only_itself",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from array import array
 from typing import Any
 
 import pytest
@@ -12,9 +13,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from unit.plans import failure, fresh
 
-from batchflow.mini_batches import FailedMiniBatches, MiniBatches
+from batchflow.mini_batches import CutGrid, FailedMiniBatches, MiniBatches, UniformGrid
 from batchflow.model import Dispatch, Shortfall
 from batchflow.plan import Before, Lost, Plan, Policy
+
+
+def grid_of(sizes: list[int], item_count: int) -> CutGrid:
+    cuts = array("q", [0])
+    for size in sizes:
+        if cuts[-1] + size < item_count:
+            cuts.append(cuts[-1] + size)
+    return CutGrid(array("q", [*cuts, item_count]))
 
 
 class PlanMachine(RuleBasedStateMachine):
@@ -22,16 +31,17 @@ class PlanMachine(RuleBasedStateMachine):
 
     @initialize(
         gaps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), max_size=4),
-        size=st.integers(1, 5),
+        sizes=st.integers(1, 5) | st.lists(st.integers(1, 6), min_size=1, max_size=12),
         attempts_max=st.integers(1, 4),
         isolate=st.booleans(),
     )
-    def begin(self, gaps: list[tuple[int, int]], size: int, attempts_max: int, isolate: bool) -> None:
+    def begin(self, gaps: list[tuple[int, int]], sizes: int | list[int], attempts_max: int, isolate: bool) -> None:
+        """``sizes``: of all mini-batches, or of each as long as there are any; what follows is the last one."""
         end, ranges = 0, []
         for skip, length in gaps:
             ranges.append((end + skip, end + skip + length))
             end += skip + length
-        work = MiniBatches.of(ranges, size)
+        work = MiniBatches.of(ranges, sizes) if isinstance(sizes, int) else MiniBatches.on(ranges, grid_of(sizes, end))
         self.isolate, self.attempts_max = isolate, attempts_max
         self.plan = Plan(work, Policy(attempts_max=attempts_max, isolate=isolate, failed_items_limit=None))
         self.states = {item: "fresh" for start, stop in ranges for item in range(start, stop)}
@@ -39,7 +49,7 @@ class PlanMachine(RuleBasedStateMachine):
         self.flying: list[Dispatch] = []
         self.pending: dict[int, list[int]] = {}  # mini-batches that wait for their commit, with their good items
         self.missing: dict[int, int] = {}  # of a shortfall's items, by its first one
-        self.size = size
+        self.grid = work.grid
         self.attempts = 0
 
     def items(self, dispatch: Dispatch) -> range:
@@ -164,7 +174,7 @@ class PlanMachine(RuleBasedStateMachine):
         assert plan.succeeded_item_count == len(committed) - missing
         assert plan.item_count == len(states)
         bad = [item for item in self.states if self.states[item] == "failed" or item in {*self.missing} & {*committed}]
-        assert plan.failed_mini_batch_count == len({item // self.size for item in bad})
+        assert plan.failed_mini_batch_count == len({self.grid.place(item) for item in bad})
         if plan.done:
             assert plan.succeeded_item_count + plan.failed_item_count == plan.item_count
             assert (plan.ready_count, plan.in_flight_count, plan.isolating_count) == (0, 0, 0)
@@ -234,7 +244,7 @@ def test_the_threshold_that_was_passed_is_named_with_its_numbers(plan: Plan, rea
 
 def before(succeeded_items: int, *failed: int, size: int = 1) -> Before:
     """So many items have succeeded in earlier sessions, and these have failed."""
-    mini_batches = FailedMiniBatches(size)
+    mini_batches = FailedMiniBatches(UniformGrid(size, 100))
     for item in failed:
         mini_batches.add(item, item + 1)
     return Before(succeeded_items, len(failed), mini_batches)

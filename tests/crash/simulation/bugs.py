@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from batchflow.isolation import Isolation, Part
-from batchflow.mini_batches import FailedMiniBatches, MiniBatches
+from batchflow.mini_batches import FailedMiniBatches, MiniBatches, UniformGrid
 from batchflow.model import Dispatch
 from batchflow.parallel.books import Books
 from batchflow.parallel.feeder import Feeder
@@ -133,8 +133,8 @@ def _refused_requests_forgotten(original: Any) -> Any:
         work, channel = self._plan.mini_batches, slot.channel
         first, stop = self._plan.take_fresh(depth - channel.in_flight)
         while first < stop:
-            next_first, start, stop_item = work.consecutive(first, stop)
-            channel.run_range(first, next_first, start, work.size, stop_item)
+            next_first, start, size, stop_item = work.consecutive(first, stop)
+            channel.run_range(first, next_first, start, size, stop_item)
             first = next_first
         return True
 
@@ -144,9 +144,9 @@ def _refused_requests_forgotten(original: Any) -> Any:
 def _gaps_run_together(original: Any) -> Any:
     """Mini-batches do not stop where a gap does."""
 
-    def consecutive(self: MiniBatches, ordinal: int, stop: int) -> tuple[int, int, int]:
-        stop_ordinal, start, _ = original(self, ordinal, stop)
-        return stop_ordinal, start, min(start + (stop_ordinal - ordinal) * self.size, self._stops[-1])
+    def consecutive(self: MiniBatches, ordinal: int, stop: int) -> tuple[int, int, int, int]:
+        stop_ordinal, start, size, _ = original(self, ordinal, stop)
+        return stop_ordinal, start, size, min(start + (stop_ordinal - ordinal) * size, self._stops[-1])
 
     return consecutive
 
@@ -161,7 +161,7 @@ def _pieces_as_they_came(original: Any) -> Any:
 
 
 def _earlier_runs_forgotten(original: Any) -> Any:
-    return property(lambda self: Before(0, 0, FailedMiniBatches(1)))
+    return property(lambda self: Before(0, 0, FailedMiniBatches(UniformGrid(1, 0))))
 
 
 def _failed_ones_counted_anew(original: Any) -> Any:
@@ -169,7 +169,7 @@ def _failed_ones_counted_anew(original: Any) -> Any:
 
     def before(self: Books) -> Before:
         totals = self.state.totals
-        failed = FailedMiniBatches(self.state.mini_batch_size)
+        failed = FailedMiniBatches(self.journal.grid)
         failed.count = totals.failed_mini_batches
         return Before(totals.succeeded, totals.failed, failed)
 

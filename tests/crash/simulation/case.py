@@ -5,8 +5,11 @@ Sets of items are integers with a bit for each item.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from random import Random
+
+from batchflow.mini_batches import CutGrid
 
 ITEMS_MAX = 24
 SESSIONS_MAX = 5
@@ -67,6 +70,17 @@ class Case:
         self.dawdle = rng.choice((0.0, 0.3, 0.8))
         self.ring_room = rng.choice((2, 4, 64))
         self.run_ns = rng.choice((1_000, 3_000_000, 1_000_000_000))
+        self.grid = self._grid()
+        """Of the step if its mini-batches are not of one size, as those of a table."""
+
+    def _grid(self) -> CutGrid | None:
+        rng = Random(f"grid {self.seed}")  # all else is what it would be without a grid of cuts
+        if rng.random() < 0.7:
+            return None
+        cuts = array("q", [0])
+        while cuts[-1] < self.item_count:
+            cuts.append(min(self.item_count, cuts[-1] + rng.choice((1, 2, 3, 5, 8, 16))))
+        return CutGrid(cuts)
 
     def _some(self, share: float) -> int:
         if not share:

@@ -9,7 +9,7 @@ from typing import Any
 
 from batchflow._core import Extent, crc32c
 from batchflow.journal.commits import State
-from batchflow.mini_batches import FailedMiniBatches
+from batchflow.mini_batches import CutGrid, FailedMiniBatches, UniformGrid
 from batchflow.model import FailureEntry
 from batchflow.parallel.committer import Progress
 from tests.crash.simulation.case import mask
@@ -33,8 +33,9 @@ class Violation(Exception):
 class Journal:
     """Of one step, over all its runs.  ``commit`` is one transaction: all of it or nothing."""
 
-    def __init__(self, item_count: int, size: int) -> None:
+    def __init__(self, item_count: int, size: int, grid: CutGrid | None) -> None:
         self.state = State(run_id="r", step="s", item_count=item_count, signature={}, mini_batch_size=size)
+        self.grid = grid or UniformGrid(size, item_count)
         self.extents: list[Extent] = []
         self.failures: list[FailureEntry] = []
         self.done = self.failed = 0  # sets of items
@@ -96,7 +97,7 @@ class Journal:
         self.state = replace(state, totals=replace(totals, failed_mini_batches=self.failed_mini_batches().count))
 
     def failed_mini_batches(self) -> FailedMiniBatches:
-        failed = FailedMiniBatches(self.state.mini_batch_size)
+        failed = FailedMiniBatches(self.grid)
         for one in self.extents:
             if one.missing:
                 failed.add(one.first_item, one.first_item + one.item_count, one.missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from batchflow.mini_batches import UniformGrid
 from tests.crash.simulation.case import SESSIONS_MAX, Case, mask
 from tests.crash.simulation.disk import ODD_COLUMNS, Crash, DiskError, Journal, Violation
 from tests.crash.simulation.session import Session, Stopped
@@ -21,7 +22,7 @@ def simulate(seed: int) -> str | None:
 def _simulate(seed: int) -> None:
     case = Case(seed)
     settings = case.settings(0)
-    journal = Journal(case.item_count, settings.size)
+    journal = Journal(case.item_count, settings.size, case.grid)
     troubled: set[tuple[int, int]] = set()
     isolates = True
     for number in range(1, SESSIONS_MAX + 1):
@@ -60,8 +61,8 @@ def _check_end(case: Case, journal: Journal, troubled: set[tuple[int, int]], *, 
         if entry.kind == "shortfall":
             short |= mask(entry.first_item, entry.item_count)
             continue
-        here, size = (entry.first_item, entry.item_count), journal.state.mini_batch_size
-        tried = [one for one in troubled if here in _pieces(*one, size)]
+        here, number_of = (entry.first_item, entry.item_count), _number_of(journal)
+        tried = [one for one in troubled if here in _pieces(*one, number_of)]
         if not tried:
             raise Violation(f"{entry.item_count} items from {entry.first_item} on are lost and never failed")
         if entry.entry["message"].startswith(ODD_COLUMNS) and journal.was_ordered:
@@ -77,23 +78,30 @@ def _check_end(case: Case, journal: Journal, troubled: set[tuple[int, int]], *, 
     _check_failed_mini_batches(journal)
 
 
-def _pieces(start: int, count: int, size: int) -> list[tuple[int, int]]:
+def _number_of(journal: Journal) -> list[int]:
+    """The mini-batch of the grid that each item is in."""
+    if isinstance(journal.grid, UniformGrid):
+        return [item // journal.state.mini_batch_size for item in range(journal.state.item_count)]
+    return [sum(cut <= item for cut in journal.grid.cuts) - 1 for item in range(journal.state.item_count)]
+
+
+def _pieces(start: int, count: int, number_of: list[int]) -> list[tuple[int, int]]:
     """What each mini-batch of the grid has of these items: first and how many."""
     places = [*range(start, start + count)]
-    numbers = sorted({item // size for item in places})
-    cut = [[item for item in places if item // size == number] for number in numbers]
+    numbers = sorted({number_of[item] for item in places})
+    cut = [[item for item in places if number_of[item] == number] for number in numbers]
     return [(items[0], len(items)) for items in cut]
 
 
 def _check_failed_mini_batches(journal: Journal) -> None:
     """Each counts once, by the split of the first run, whatever became of its pieces since."""
-    size, count = journal.state.mini_batch_size, journal.state.totals.failed_mini_batches
+    number_of, count = _number_of(journal), journal.state.totals.failed_mini_batches
     short: set[int] = set()
     failed: set[int] = set()
     for entry in journal.failures:
-        numbers = range(entry.first_item // size, (entry.first_item + entry.item_count - 1) // size + 1)
+        numbers = range(number_of[entry.first_item], number_of[entry.first_item + entry.item_count - 1] + 1)
         if entry.entry["mini_batch"] != numbers[0]:
-            raise Violation(f"mini-batch {entry.entry['mini_batch']} of {size} items has not item {entry.first_item}")
+            raise Violation(f"mini-batch {entry.entry['mini_batch']} has not item {entry.first_item}")
         if entry.kind == "shortfall":
             short.update(numbers)
         elif len(numbers) > 1:

@@ -105,7 +105,8 @@ class Session:
             failed_items_limit=settings.failed_items_limit,
             failed_mini_batches_limit=settings.failed_mini_batches_limit,
         )
-        self.plan = WatchedPlan(self.books.work(case.item_count), policy, self.books.before)
+        inputs: Any = SimpleNamespace(item_count=case.item_count, grid=journal.grid)
+        self.plan = WatchedPlan(self.books.work(inputs), policy, self.books.before)
         self.plan.spent, self.plan.failures = {}, {}
         any_items = case.items == "any"
         self.gather: Any = Collector(Gather(in_order=case.in_order, any_items=any_items, columns=self.books.columns))

@@ -25,7 +25,7 @@ from batchflow.control import StopRequest
 from batchflow.errors import BatchflowError
 from batchflow.model import Event, Notice, Receipt
 from batchflow.parallel.runner import run_parallel_step
-from batchflow.parallel.values import ParallelJob
+from batchflow.parallel.values import OverInput, ParallelJob
 from batchflow.workflow.values import ParallelSettings, Threshold
 
 MARK = "BATCHFLOW_TEST_MARK"
@@ -193,7 +193,7 @@ class Steps:
             run_id="run-1",
             settings=values,
             arguments=values.arguments,
-            patterns=(f"{self.folder}/in/",),
+            inputs=(OverInput("files", (f"{self.folder}/in/",)),),
             folder=self.folder,
             state_folder=self.folder / "state",
             output_path=None if summary_only else self.folder / "rows.partial",

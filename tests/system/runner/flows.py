@@ -91,7 +91,7 @@ class FakeParallel:
 
     def __call__(self, job: ParallelJob, *, on_event: Callable[[Event], None], stop: StopRequest) -> Receipt:
         self.jobs.append(job)
-        names = sorted(os.listdir(Path(job.patterns[0]).parent))
+        names = sorted(os.listdir(Path(job.inputs[0].patterns[0]).parent))
         assert job.output_path is not None
         job.output_path.write_text("".join(f"{name}\n" for name in names))
         (job.state_folder / "failed.jsonl").write_text('{"item": "1.txt"}\n')

@@ -68,8 +68,8 @@ class Table:
         work = self.plan.mini_batches
         first, stop = self.plan.take_fresh(count)
         while first < stop:
-            next_first, start, stop_item = work.consecutive(first, stop)
-            first += (worker or self.worker).channel.run_range(first, next_first, start, work.size, stop_item)
+            next_first, start, size, stop_item = work.consecutive(first, stop)
+            first += (worker or self.worker).channel.run_range(first, next_first, start, size, stop_item)
 
     def ask_again(self, worker: Worker | None = None) -> tuple[int, int, int]:
         """Give out what is to be tried again next; its first item, how many and which attempt."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,10 +21,16 @@ from batchflow.mini_batches import MiniBatches
 from batchflow.model import Receipt
 from batchflow.parallel import books as room
 from batchflow.parallel.books import DISK_FULL_WAIT_S, SPILL_FULL_S, SPILL_S, Books
-from batchflow.parallel.values import ParallelJob
+from batchflow.parallel.inputs import FileItems, Split, StepInputs
+from batchflow.parallel.values import OverInput, ParallelJob
 from batchflow.workflow.values import ParallelSettings
 
 SIGNATURE: dict[str, Any] = {"settings": {}, "params": {}, "inputs": {}, "code": {}, "upstream": {}}
+
+
+def inputs_of(job: ParallelJob, size: int) -> StepInputs:
+    (over,) = job.inputs
+    return StepInputs([FileItems(over, list_files(over.patterns))], Split(size, "items"))
 
 
 class Desk:
@@ -38,7 +45,7 @@ class Desk:
             run_id="r1",
             settings=values,
             arguments=(),
-            patterns=(f"{folder}/in/",),
+            inputs=(OverInput("files", (f"{folder}/in/",)),),
             folder=folder,
             state_folder=folder / ".batchflow" / "flow",
             output_path=None if summary_only else folder / "rows.partial",
@@ -47,6 +54,10 @@ class Desk:
             workers=2,
             signature=SIGNATURE,
         )
+        (folder / "in").mkdir()
+        for item in range(10):
+            (folder / f"in/{item}").touch()
+        self.inputs = inputs_of(self.job, 3)
         self.clock = FakeClock()
         self.stop = StopRequest()
         self.notices: list[str] = []
@@ -56,7 +67,7 @@ class Desk:
         return Books(self.job, self.clock, self.stop, self.notices.append)
 
     def begin(self) -> Table:
-        self.books.begin(10)
+        self.books.begin(self.inputs)
         return self.follow()
 
     def follow(self, **keys: Any) -> Table:
@@ -92,13 +103,9 @@ def work_off(table: Table, rows: bytes | None = None) -> None:
 
 
 def finished(desk: Desk, table: Table, **changes: Any) -> Receipt:
-    (desk.folder / "in").mkdir(exist_ok=True)
-    for item in range(10):
-        (desk.folder / f"in/{item}").touch()
-    listing = list_files((f"{desk.folder}/in/",))
-    desk.books.write_failed(listing)
+    desk.books.write_failed(lambda: desk.inputs)
     desk.books.committer.put_in_order()
-    receipt = desk.books.receipt(listing, workers=2, elapsed_s=1.5, details={"timings": {"list": 0.5}})
+    receipt = desk.books.receipt(desk.inputs, workers=2, elapsed_s=1.5, details={"timings": {"list": 0.5}})
     return desk.books.finish(replace(receipt, **changes))
 
 
@@ -139,7 +146,7 @@ def test_totals_are_those_of_all_runs(desk: Desk) -> None:
     assert not books.resume()
     before = books.before
     assert (before.succeeded_items, before.failed_items, before.failed_mini_batches.count) == (3, 3, 1)
-    assert (books.number_size, books.is_covered) == (3, False)
+    assert (books.journal.grid.count, books.is_covered) == (4, False)
     table = desk.follow(gaps=books.journal.gaps(), input_count=10)
     table.ask(2)
     table.worker.answer(returned=4)
@@ -289,7 +296,12 @@ def test_a_step_that_is_finished_is_finished_for_the_next_run_too(desk: Desk) ->
         elapsed_s=1.5,
         attempts=4,
         worker_deaths=2,
-        details={"timings": {"list": 0.5}, "skipped_hidden": 0, "skipped_special": 0},
+        details={
+            "timings": {"list": 0.5},
+            "inputs": {"files": {"items": 10, "failed": 0}},
+            "skipped_hidden": 0,
+            "skipped_special": 0,
+        },
         failed_checksum="crc32c:00000000",
     )
     written = desk.job.state_folder / "receipt.json"
@@ -298,7 +310,7 @@ def test_a_step_that_is_finished_is_finished_for_the_next_run_too(desk: Desk) ->
     books = desk.again(run_id="r2", output_name="/moved/rows")
     assert books.resume()
     expected = replace(receipt, run_id="r2", output="/moved/rows")
-    assert books.past_receipt() == expected
+    assert books.past_receipt(lambda: desk.inputs) == expected
     assert json.loads(written.read_text()) == expected.as_dict()
     assert (books.state.run_id, books.is_covered) == ("r2", True)
 
@@ -310,7 +322,7 @@ def test_what_was_published_is_adopted_without_a_look_at_temporary_files(desk: D
     (desk.folder / "rows.partial").rename(desk.folder / "rows")
     books = desk.again(run_id="r3", is_published=True)
     assert books.resume()
-    assert books.past_receipt().run_id == books.state.run_id == "r3"
+    assert books.past_receipt(lambda: desk.inputs).run_id == books.state.run_id == "r3"
 
 
 def test_what_was_published_is_copied_and_opened_again_for_a_retry(desk: Desk) -> None:
@@ -326,7 +338,7 @@ def test_what_was_published_is_copied_and_opened_again_for_a_retry(desk: Desk) -
     books = desk.again(run_id="r3", reopens=True, copies=((final, temporary),))
     assert not books.resume()
     assert (books.journal.gaps(), desk.content(), books.state.receipt) == ([(3, 6)], final.read_bytes(), None)
-    work = books.work(10)
+    work = books.work(desk.inputs)
     assert (work.count, work.range(0)) == (1, (3, 6))
 
 
@@ -334,8 +346,7 @@ def test_mini_batches_of_another_size_keep_the_numbers_of_the_first_run(desk: De
     desk.begin()
     books = desk.again(settings=replace(desk.job.settings, mini_batch_size=5))
     assert not books.resume()
-    assert books.number_size == 3
-    work = books.work(10)
+    work = books.work(desk.inputs)
     expected = MiniBatches.of([(0, 10)], 5, number_size=3, input_count=10)
     assert [work.number(index) for index in range(2)] == [expected.number(index) for index in range(2)]
 
@@ -343,8 +354,9 @@ def test_mini_batches_of_another_size_keep_the_numbers_of_the_first_run(desk: De
 @pytest.mark.parametrize("count", [9, 11])
 def test_another_number_of_items_than_was_begun_with_is_a_bug_of_ours(desk: Desk, count: int) -> None:
     desk.begin()
+    inputs: Any = SimpleNamespace(item_count=count)
     with pytest.raises(InternalError, match=f"the input has {count} items, the journal 10"):
-        desk.books.work(count)
+        desk.books.work(inputs)
 
 
 def test_a_receipt_that_does_not_balance_is_none(desk: Desk) -> None:

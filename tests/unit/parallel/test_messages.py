@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from batchflow._core import Channel, Port
-from batchflow.mini_batches import FailedMiniBatches, MiniBatches
+from batchflow.mini_batches import FailedMiniBatches, MiniBatches, UniformGrid
 from batchflow.model import Dispatch, Failure, Shortfall, WorkerExit
 from batchflow.parallel import messages
 from batchflow.plan import Before, Lost, Plan, Policy
@@ -32,10 +32,10 @@ class Books:
 
 
 class Files:
-    """What is asked of a listing."""
+    """What is asked of the inputs."""
 
-    def path(self, item: int) -> str:
-        return f"/in/{item}"
+    def told(self, start: int, stop: int) -> str:
+        return f"items {start} to {stop - 1}"
 
 
 WORK = MiniBatches.of([(0, 1000)], 10)
@@ -70,7 +70,7 @@ def aborted(books: Any) -> list[str]:
 def test_a_threshold_names_what_would_tolerate_it(
     reason: str, failed_items: int, failed_mini_batches: int, setting: str
 ) -> None:
-    failed = FailedMiniBatches(10)
+    failed = FailedMiniBatches(UniformGrid(10, 30))
     failed.add(0, 10 * failed_mini_batches)
     work = MiniBatches.of([], 10, input_count=30)
     plan = Plan(work, Policy(), Before(30 - failed_items, failed_items, failed))
@@ -114,7 +114,7 @@ def test_a_crash_in_libraries_alone_names_the_innermost_and_no_dump_nothing() ->
 def test_a_threshold_shows_the_first_failure_with_its_traceback() -> None:
     assert aborted(Books(lost=lost(traceback=TRACEBACK))) == [
         "too many",
-        "first failure: mini_batch_index=4, attempt=3, /in/45 and 2 more",
+        "first failure: mini_batch_index=4, attempt=3, items 45 to 47",
         *TRACEBACK.splitlines(),
         "all failed items: /s/failed.jsonl",
     ]
@@ -144,7 +144,7 @@ def test_the_cause_is_said_once(error_type: str, message: str, traceback: str, s
 def test_without_a_traceback_the_error_stands_alone() -> None:
     assert aborted(Books(lost=lost(1))) == [
         "too many",
-        "first failure: mini_batch_index=4, attempt=3, /in/45",
+        "first failure: mini_batch_index=4, attempt=3, items 45 to 45",
         "OSError: no model",
         "all failed items: /s/failed.jsonl",
     ]

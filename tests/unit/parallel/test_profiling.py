@@ -98,7 +98,7 @@ def test_a_step_that_cannot_list_has_a_profile_without_workers(theatre: Theatre)
         theatre.clock.advance(5)
         raise OSError(5, "Input/output error")
 
-    theatre.patch.setattr("batchflow.parallel.runner.list_files", fails)
+    theatre.patch.setattr("batchflow.parallel.opening.list_files", fails)
     with pytest.raises(OSError, match="Input/output"):
         theatre.perform(all_work, profile=True)
     profile = told(theatre)

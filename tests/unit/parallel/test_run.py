@@ -18,7 +18,7 @@ from batchflow.errors import InterruptedRunError, JournalError, ResourceError, R
 from batchflow.model import Event, Notice, Receipt
 from batchflow.parallel import runner as room
 from batchflow.parallel.runner import run_parallel_step
-from batchflow.parallel.values import ParallelJob
+from batchflow.parallel.values import OverInput, ParallelJob
 from batchflow.pool.events import ForkFailed
 from batchflow.workflow.values import ParallelSettings, Threshold
 
@@ -34,7 +34,7 @@ class DrivenPool(PlayedPool):
         self.play = play
         self.loaded = True
 
-    def send_listing(self, listing: object) -> None:
+    def send_inputs(self, inputs: object) -> None:
         pass
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class Theatre:
             run_id="r1",
             settings=values,
             arguments=(),
-            patterns=(f"{folder}/in/",),
+            inputs=(OverInput("files", (f"{folder}/in/",)),),
             folder=folder,
             state_folder=folder / ".batchflow" / "flow",
             output_path=folder / "rows.partial",
@@ -252,7 +252,7 @@ def test_a_machine_without_descriptors_or_memory_is_told_as_that(theatre: Theatr
     def none(patterns: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    theatre.patch.setattr(room, "list_files", none)
+    theatre.patch.setattr("batchflow.parallel.opening.list_files", none)
     with pytest.raises(
         ResourceError, match=f"the machine, or a limit of this process, has no more: .*{os.strerror(number)}"
     ):

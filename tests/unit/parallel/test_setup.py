@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchflow.parallel.setup import plan_policy, pool_limits, worker_spec
-from batchflow.parallel.values import ParallelJob
+from batchflow.parallel.values import OverInput, ParallelJob
 from batchflow.plan import Policy
+from batchflow.tables.options import TableOptions
 from batchflow.worker.spec import WorkerSpec
 from batchflow.workflow.values import ParallelSettings, Threshold
 
@@ -22,7 +24,7 @@ def job(**settings: Any) -> ParallelJob:
         run_id="r1",
         settings=ParallelSettings(Path("/w/score.py"), Path("/w/src"), ("files",), **settings),
         arguments=("--a", "b"),
-        patterns=("/in/",),
+        inputs=(OverInput("files", ("/in/",)),),
         folder=Path("/w"),
         state_folder=Path("/w/.batchflow/w/steps/score"),
         output_path=Path("/w/out.partial"),
@@ -110,9 +112,10 @@ def test_the_worker_spec_survives_its_journey(monkeypatch: pytest.MonkeyPatch) -
     assert (spec.worker_count, spec.cores, spec.folder, spec.script) == (3, 6, "/w", "/w/score.py")
     assert spec.scratch_folder == "/w/.batchflow/w/steps/score/scratch"
     assert (spec.arguments, spec.delimiter, spec.output_folder) == (("--a", "b"), ";", None)
-    assert spec.number_size == 10
+    assert spec.frame is None
     assert WorkerSpec.from_json(spec.to_json()) == spec
-    assert worker_spec(job(mini_batch_size=7), 300).number_size == 300
+    rows = replace(job(frame="arrow"), inputs=(OverInput("rows", ("/in/*.csv",), table=TableOptions("csv")),))
+    assert worker_spec(rows).frame == "arrow"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class PlayedZygote:
         self.gone = False
         self.status: int | None = 0
         self.forks: list[tuple[int, int]] = []
-        self.listings: list[object] = []
+        self.inputs: list[object] = []
         self.closed: list[float] = []
         self.ports: dict[int, Port] = {}
         self._ends: tuple[int, int] | None = None
@@ -45,8 +45,8 @@ class PlayedZygote:
         assert self._ends is not None
         return self._ends[0]
 
-    def send_listing(self, description: object, descriptors: object) -> None:
-        self.listings.append(description)
+    def send_input(self, description: object, descriptors: object) -> None:
+        self.inputs.append(description)
 
     def send_fork(self, worker: int, generation: int, descriptors: tuple[int, ...]) -> None:
         self.forks.append((worker, generation))

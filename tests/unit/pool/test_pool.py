@@ -103,13 +103,13 @@ def test_a_worker_without_a_descriptor_to_watch_it_is_let_go(one: Stage) -> None
 def test_code_that_starts_threads_is_imported_by_each_worker(one: Stage, tmp_path: Path) -> None:
     (tmp_path / "item").touch()
     listing = list_files((f"{tmp_path}/",))
-    one.pool.send_listing(listing)
+    one.pool.send_inputs([(listing.describe(), listing.fds())])
     one.pool.start_worker(1)
     one.says("loaded", threads=3, culprit="numpy")
     assert only(one.pool.wait(0)) == LoadedLate(3, "numpy")
     first, second = one.zygotes
     assert (len(first.closed), second.spec.import_late, one.pool.spec.import_late) == (1, True, True)
-    assert (second.listings, second.forks) == ([listing.describe()], [(1, 3)])
+    assert (second.inputs, second.forks) == ([listing.describe()], [(1, 3)])
     assert not one.pool.loaded
     one.says("loaded", threads=3, culprit="numpy")
     assert one.pool.wait(0) == []

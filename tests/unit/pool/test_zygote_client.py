@@ -142,9 +142,9 @@ def test_a_machine_that_gives_no_process_is_told(monkeypatch: pytest.MonkeyPatch
 def test_messages_go_with_their_descriptors_which_stay_the_callers(wire: Wire) -> None:
     ours = os.eventfd(0)
     wire.client.send_fork(3, 7, (ours, ours))
-    wire.client.send_listing({"count": 2}, (ours,))
+    wire.client.send_input({"count": 2}, (ours,))
     assert wire.said() == (b'{"op": "fork", "worker": 3, "generation": 7}', 2)
-    assert wire.said() == (b'{"op": "listing", "description": {"count": 2}}', 1)
+    assert wire.said() == (b'{"op": "input", "description": {"count": 2}}', 1)
     os.close(ours)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from batchflow.worker.context import DatasetRange, MiniBatchContext, StepContext
+from batchflow.worker.context import MiniBatchContext, StepContext
+from batchflow.worker.inputs import DatasetRange
 
 
 @pytest.fixture
@@ -16,7 +17,8 @@ def step(tmp_path):
         step="score",
         run_id="r1",
         arguments=("--model", "m"),
-        dataset_name="images",
+        locate=lambda start, stop: DatasetRange("images", ((start, stop),)),
+        keys=lambda start: {"user": "ann"} if start == 99 else {},
         scratch_path=tmp_path / "scratch" / "worker-1",
         output_dir=Path("/data/out"),
     )
@@ -33,7 +35,7 @@ def test_every_attribute(step, tmp_path):
     assert context.output_dir == Path("/data/out")
     assert context.logger is logging.getLogger("batchflow.score")
     assert repr(context) == "MiniBatchContext(step='score', mini_batch_index=4, attempt=2, item_count=7)"
-    assert MiniBatchContext(step, 0, 1, 0, 1, {"user": "ann"}).partition_key_value == {"user": "ann"}
+    assert MiniBatchContext(step, 0, 1, 99, 100).partition_key_value == {"user": "ann"}
 
 
 def test_the_scratch_folder_is_made_on_first_use_and_shared_by_a_worker(step, tmp_path):
