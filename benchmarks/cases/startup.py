@@ -59,10 +59,12 @@ def setup(options: Options) -> list[Scenario]:
         scenario(
             "first result in a script",
             "A Python script of a few lines, from the start of the interpreter: two workers, one no-op result; "
-            "`batchflow.run` runs the trivial step.",
+            "`batchflow.run` runs the trivial step. A script that does nothing but start a second interpreter shows the "
+            "least that workers can cost which are not forked from the caller.",
             repeats,
             "multiprocessing.Pool",
             "batchflow.run",
+            "a second interpreter",
             metrics=(FIRST, EXIT),
         ),
     ]
@@ -195,5 +197,6 @@ WAYS: dict[tuple[str, str], Callable[[Path], Ended]] = {
     ("a trivial step", "snakemake, one shell job"): snakemake_job,
     ("first result in a script", "batchflow"): script("first_batchflow.py", "1"),
     ("first result in a script", "multiprocessing.Pool"): script("first_pool.py", "1"),
+    ("first result in a script", "a second interpreter"): script("first_interpreter.py", "1"),
     ("first result in a script", "batchflow.run"): script("first_run.py", "10"),
 }
