@@ -29,6 +29,7 @@ COLUMNS = {
     "executor, best": "executor, best",
     "joblib, best": "joblib, best",
 }
+IMAGE_SIDES = ("static", "pool, 1 a message", "loop")
 TOGETHER = {"form": targets.TOGETHER}
 ROWS: tuple[tuple[str, dict[str, Any], str, str, str], ...] = (
     ("dispatch", targets.SMALL, "dispatch", "no-op `run()`, listed files → output file, mini-batches of 10", "µs each"),
@@ -200,10 +201,27 @@ def case_lines(case: str, records: Records) -> list[str]:
     return lines[1:]
 
 
+def image_lines(records: Records) -> list[str]:
+    """Every size in a row of its own, and the whole tables of those that were measured beside more than the usual."""
+    found = records.of_case("mnist")
+    lines = ["| images | batchflow, µs an image |" + "".join(f" {side} |" for side in IMAGE_SIDES)]
+    lines += ["|---|---:|" + "---:|" * len(IMAGE_SIDES)]
+    for scenario in found:
+        title = scenario["title"].partition(", ")[2]
+        ratios = (times(ratio(scenario, side, "dispatch")) for side in IMAGE_SIDES)
+        lines.append(table_row([title, short(median(scenario, "batchflow", "dispatch") or 0.0), *ratios]))
+    for scenario in found:
+        if len(scenario["variants"]) > len(IMAGE_SIDES) + 1:
+            head, *rest = report.scenario_lines(scenario)
+            lines += ["", f"#{head}", *rest]
+    return lines if found else []
+
+
 BLOCKS: dict[str, Callable[[Records], list[str]]] = {
     "readme": readme_lines,
     "machines": machine_lines,
     "targets": target_lines,
     "slower": slower_lines,
     "paper": paper.lines,
+    "mnist": image_lines,
 }

@@ -59,8 +59,8 @@ def setup(options: Options) -> list[Scenario]:
         scenario(
             "first result in a script",
             "A Python script of a few lines, from the start of the interpreter: two workers, one no-op result; "
-            "`batchflow.run` runs the trivial step. A script that does nothing but start a second interpreter shows the "
-            "least that workers can cost which are not forked from the caller.",
+            "`batchflow.run` runs the trivial step. A script that does nothing but start a second interpreter shows "
+            "the least that workers can cost which are not forked from the caller.",
             repeats,
             "multiprocessing.Pool",
             "batchflow.run",
