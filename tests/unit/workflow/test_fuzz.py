@@ -12,7 +12,7 @@ from unit.workflow.test_good_files import MNIST
 from unit.workflow.workflow_files import PARALLEL, make_folder
 
 from batchflow.errors import WorkflowError
-from batchflow.workflow import load_workflow
+from batchflow.workflow import load_workflow, rules
 from batchflow.workflow.values import Workflow
 
 KEYS = st.sampled_from(
@@ -21,6 +21,8 @@ KEYS = st.sampled_from(
         *("inputs", "outputs", "after", "args", "files", "path", "help", "entry_script", "over", "mini_batch_size"),
         *("arguments", "append_row_to", "workers", "error_threshold", "environment_variables", "type", "min"),
         *("choices", "pattern", "output_action", "failed_to", "side_inputs"),
+        *("table", "format", "delimiter", "quote", "encoding", "columns", "null_values", "sample_rows"),
+        *("partition_keys", "partition_format", "as", "output_format"),
     ]
 )
 LEAVES = st.one_of(
@@ -32,7 +34,7 @@ LEAVES = st.one_of(
         [
             *("${params.a}", "${outputs.a}", "${steps.a.outputs.a}", "${inputs.a}", "${models.a}", "${datasets.a}"),
             *("$${x}", "data/", "data.csv", "*.png", "score.py", "tasks:main", "summary_only", "1%", "2 min", "int"),
-            *("path", "list", ""),
+            *("path", "list", "", "*.csv", "d.parquet", "csv", "utf-16", "1 MiB", "10 rows", "{a}/{b}.wav", "int64?"),
         ]
     ),
 )
@@ -89,6 +91,29 @@ def test_any_tree(tree: dict[str, object], folder: Path) -> None:
     path.write_text(text)
     result = try_load(path)
     assert "not valid TOML" not in str(result), text
+
+
+SMALL = LEAVES | st.lists(LEAVES, max_size=2) | st.dictionaries(st.sampled_from(["a", "b"]), LEAVES, max_size=2)
+
+
+@settings(PEOPLE, max_examples=400)
+@given(
+    dataset=st.dictionaries(st.sampled_from([*rules.DATASET.keys, "x"]), SMALL, max_size=4),
+    parallel=st.dictionaries(
+        st.sampled_from(["over", "mini_batch_size", "partition_keys", "as", "x"]), SMALL, max_size=3
+    ),
+    kind=st.sampled_from(["files", "table"]),
+)
+def test_any_dataset(dataset: dict[str, object], parallel: dict[str, object], kind: str, folder: Path) -> None:
+    step = {
+        "inputs": {"a": "${datasets.d}"},
+        "outputs": {"a": "a.csv"},
+        "parallel": {"entry_script": "score.py"} | parallel,
+    }
+    tree = {"datasets": {"d": {kind: "*.csv"} | dataset}, "steps": {"a": step}}
+    path = folder / "workflow.toml"
+    path.write_text("".join(f"{json.dumps(key)} = {as_toml(value)}\n" for key, value in tree.items()))
+    try_load(path)
 
 
 @pytest.mark.fault("K16")
