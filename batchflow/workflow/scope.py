@@ -85,6 +85,8 @@ class Files:
     producer: str | None = None
     position: Position | None = None
     """Where a dataset's ``files`` or ``table`` stands."""
+    dataset: str | None = None
+    """Its name, and what it says of the items in the files."""
     table: TableOptions | None = None
     partition_format: str | None = None
 
@@ -267,9 +269,11 @@ class Filler:
         producer = min(self._scope.uses["datasets", dataset.name].steps, default=None)
         if isinstance(dataset, TableDataset):
             position = self._scope.document.deferred(("datasets", dataset.name, "table"), "value")
-            return Files(dataset.patterns, True, producer, position, table=dataset.options)
+            return Files(dataset.patterns, True, producer, position, dataset.name, table=dataset.options)
         position = self._scope.document.deferred(("datasets", dataset.name, "files"), "value")
-        return Files(dataset.patterns, True, producer, position, partition_format=dataset.partition_format)
+        return Files(
+            dataset.patterns, True, producer, position, dataset.name, partition_format=dataset.partition_format
+        )
 
     def _find_step_output(self, reference: Reference, loc: Loc) -> Files | None:
         if len(reference.parts) != 4 or reference.parts[2] != "outputs":

@@ -32,6 +32,8 @@ class StepReader:
         self._loc: Loc = ("steps", name)
         self._uses = Uses()
         self._outputs = scope.outputs.get(name, {})
+        self._datasets: dict[str, str] = {}
+        """Inputs that are datasets, by name."""
         self.node = graph.Node(name)
         """What is known of the step even if something in it is wrong."""
 
@@ -99,6 +101,8 @@ class StepReader:
         make = paths.absolute_pattern if files.is_dataset else paths.absolute
         patterns = tuple(make(pattern, folder) for pattern in files.patterns)
         kind: Literal["path", "dataset"] = "dataset" if files.is_dataset else "path"
+        if files.dataset is not None:
+            self._datasets[name] = files.dataset
         position = files.position or scope.document.deferred(loc)
         return Input(name, kind, patterns, files.producer, position, files.table, files.partition_format)
 
@@ -221,6 +225,9 @@ class StepReader:
             keys = self._table.get(table)
             for key in keys if isinstance(keys, dict) else ():
                 found[f"{table}.{key}"] = document.deferred((*self._loc, table, key))
+        for name, dataset in self._datasets.items():
+            for key in document.tree["datasets"][dataset]:
+                found[f"inputs.{name}.{key}"] = document.deferred(("datasets", dataset, key))
         return found
 
 

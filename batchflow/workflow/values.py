@@ -216,7 +216,8 @@ class Step:
     parallel: ParallelSettings | None = None
     position: Position = Position(Path(), 1, 1)
     key_positions: Mapping[str, Position] = field(default_factory=dict)
-    """Where each key of the step stands, dotted below the step: ``"parallel.mini_batch_size"``."""
+    """Where each key of the step stands, dotted below the step: ``"parallel.mini_batch_size"``; keys of a dataset that
+    is an input below that input: ``"inputs.sales.delimiter"``."""
 
 
 @dataclass(frozen=True)

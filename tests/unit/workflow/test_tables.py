@@ -240,6 +240,7 @@ def test_a_parameter_of_a_dataset_belongs_to_the_steps_that_use_it(tmp_path: Pat
     text = "[params]\nsep = ';'\n" + SALES.replace("[steps.p]", "delimiter = '${params.sep}'\n[steps.p]")
     step = load(tmp_path, text).steps["p"]
     assert step.params == ("sep",)
+    assert step.key_positions["inputs.sales.delimiter"] == Position(tmp_path / "workflow.toml", 5, 1, 9)
     assert step.inputs["sales"].table == TableOptions("csv", delimiter=";")
 
 
