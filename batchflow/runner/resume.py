@@ -185,7 +185,7 @@ _FORM_OF_ROWS = tuple(
 _ITEMS = ("format", "delimiter", "quote", "escape", "header", "encoding", "partition_format")
 """Options of a dataset that say what its items are, and in which order."""
 _REPORTS = ("parallel.failed_to", "parallel.receipt_to")
-_HARMLESS = ("parallel.mini_batch_size", "parallel.mini_batch_unit", "parallel.order")
+_HARMLESS = ("parallel.mini_batch_size", "parallel.order")
 """Settings of which a file may have had two: what is left is split anew, and the order is made in the end."""
 
 

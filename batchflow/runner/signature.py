@@ -273,6 +273,11 @@ def _parallel_settings(settings: ParallelSettings) -> dict[str, Any]:
             if field.name == "environment_variables":
                 value = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in value.items()}
             found[f"parallel.{field.name}"] = value
+    # As in the file, where these have one key, and another name.
+    found["parallel.as"] = found.pop("parallel.frame")
+    unit = found.pop("parallel.mini_batch_unit")
+    if unit != "items":
+        found["parallel.mini_batch_size"] = f"{settings.mini_batch_size} {unit}"
     return found
 
 

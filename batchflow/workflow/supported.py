@@ -8,7 +8,7 @@ from batchflow.workflow.diagnostics import Problems
 from batchflow.workflow.document import Document, Loc, Tree
 
 TABLES = False
-"""Whether parallel steps take tables, keys and several inputs."""
+"""Whether parallel steps take tables."""
 TYPED_OUTPUTS = False
 """Whether they write parquet and arrow."""
 
@@ -37,7 +37,7 @@ def without_unsupported(document: Document, problems: Problems) -> Tree:
 
 def _dataset(table: Any, document: Document, loc: Loc, problems: Problems) -> Any:  # noqa: ANN401
     """None for a dataset of tables: what else it may lack is of no interest."""
-    refused = DATASET_KEYS if TABLES else DATASET_KEYS | {"table", "partition_format"}
+    refused = DATASET_KEYS if TABLES else DATASET_KEYS | {"table"}
     rest = _without(table, refused, document, loc, problems)
     return None if not TABLES and isinstance(table, dict) and "table" in table else rest
 
@@ -47,7 +47,7 @@ def _step(table: Any, document: Document, loc: Loc, problems: Problems) -> Any: 
     if not isinstance(step, dict) or not isinstance(step.get("parallel"), dict):
         return step
     loc = (*loc, "parallel")
-    refused = PARALLEL_KEYS if TABLES else PARALLEL_KEYS | {"partition_keys", "as"}
+    refused = PARALLEL_KEYS if TABLES else PARALLEL_KEYS | {"as"}
     parallel = _without(step["parallel"], refused, document, loc, problems)
     for key, why in _unsupported_values(parallel).items():
         problems.add("BF015", f"{why} not yet supported", document, (*loc, key))
@@ -63,8 +63,6 @@ def _unsupported_values(parallel: Tree) -> dict[str, str]:
         found["nodes"] = "more than one node is"
     if not TYPED_OUTPUTS and parallel.get("output_format") in ("parquet", "arrow"):
         found["output_format"] = f"the output format {parallel['output_format']} is"
-    if not TABLES and isinstance(parallel.get("over"), list):
-        found["over"] = "several inputs in `over` are"
     if not TABLES and isinstance(size, str) and "$" not in size and any(unit in size.lower() for unit in ("b", "rows")):
         found["mini_batch_size"] = "a mini_batch_size in bytes or rows is for tables, which are"
     return found

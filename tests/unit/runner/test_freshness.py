@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,20 @@ def test_what_says_only_how_a_step_is_run_is_no_setting(tmp_path: Path) -> None:
     larger = ParallelSettings(tmp_path / "score.py", tmp_path, ("images",), mini_batch_size=20)
     third = Flow(tmp_path).parallel("p", larger).steps["p"]
     assert settings_of(first, tmp_path) != settings_of(third, tmp_path)
+
+
+@pytest.mark.parametrize(("unit", "size"), [("items", 20), ("bytes", "20 bytes"), ("rows", "20 rows")])
+def test_settings_are_named_as_in_the_file(unit: Any, size: object, tmp_path: Path) -> None:
+    settings = ParallelSettings(
+        tmp_path / "score.py", tmp_path, ("a", "b"), mini_batch_size=20, mini_batch_unit=unit, frame="arrow"
+    )
+    found = settings_of(Flow(tmp_path).parallel("p", settings).steps["p"], tmp_path)
+    assert (found["parallel.as"], found["parallel.mini_batch_size"]) == ("arrow", size)
+    assert found["parallel.over"] == ["a", "b"]
+    assert "parallel.frame" not in found
+    assert "parallel.mini_batch_unit" not in found
+    alone = Flow(tmp_path).parallel("p", replace(settings, over=("a",))).steps["p"]
+    assert settings_of(alone, tmp_path)["parallel.over"] == "a"
 
 
 @pytest.mark.fault("K13")

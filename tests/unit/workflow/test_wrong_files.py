@@ -264,10 +264,8 @@ WRONG = [
     Wrong("order", PARALLEL + "order = 'inptu'\n", 6, 9, "BF011", "'input' or 'completion'", "did you mean `input`?"),
     Wrong("two nodes", PARALLEL + "nodes = 2\n", 6, 9, "BF015", "more than one node is not yet supported"),
     Wrong("durability", PARALLEL + "durability = 'none'\n", 6, 14, "BF011", "expected 'full' or 'process', got 'none'"),
-    Wrong("partition keys", PARALLEL + "partition_keys = ['user']\n", 6, 1, "BF015", "`partition_keys` is not yet"),
     Wrong("as", PARALLEL + "as = 'arrow'\n", 6, 1, "BF015", "`as` is not yet supported"),
     Wrong("parquet", PARALLEL + "output_format = 'parquet'\n", 6, 17, "BF015", "the output format parquet is not yet"),
-    Wrong("two inputs split", PARALLEL + "over = ['images']\n", 6, 8, "BF015", "several inputs in `over` are not yet"),
     Wrong(
         "number as argument",
         PARALLEL + "arguments = ['--n', 5]\n",
