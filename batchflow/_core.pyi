@@ -552,3 +552,14 @@ def crc32c(data: bytes | bytearray | memoryview, seed: int = 0) -> int:
 
 def crc32c_combine(first: int, second: int, size: int) -> int:
     """CRC-32C of bytes that have ``first``, followed by ``size`` bytes that have ``second``."""
+
+# numbers
+
+def has_odd_numbers(
+    data: bytes | bytearray | memoryview, kinds: bytes | bytearray | memoryview, *, delimiter: int, quote: int
+) -> bool:
+    """Whether in these records of CSV there may be a number that is not in its shortest form.
+
+    That is: with a zero before a digit or an ``x``, with blanks around, or ``-0`` for an integer; in a column whose
+    byte in ``kinds`` is 1, for integers, or 2, for doubles.  Never False where there is one.  ``quote``: -1 for none.
+    """

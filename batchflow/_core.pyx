@@ -11,6 +11,7 @@
     records.pxi  records.h  records_scan.h         CSV and JSON Lines → where their records begin
                  records_spans.h  records_split.h
     format.pxi   format.h  decimal.h               columns of a frame → the rows of a csv file
+    numbers.pxi  numbers.h                         numbers in CSV that are not in their shortest form
 """
 
 import typing
@@ -58,3 +59,4 @@ include "core/builder.pxi"
 include "core/rows.pxi"
 include "core/records.pxi"
 include "core/format.pxi"
+include "core/numbers.pxi"

@@ -56,6 +56,16 @@ class ContractError(EntryScriptError):
     """``run()`` returned something it must not; the attempt has failed with kind ``contract``."""
 
 
+class TableError(BatchflowError):
+    """A table holds what its schema does not allow, or has changed since it was looked at: the attempt has failed.
+
+    Correct the file, or declare the dataset otherwise.  The message says file, line, column and value as far as they
+    are known.
+    """
+
+    exit_code = 1
+
+
 class StepFailedError(BatchflowError):
     """A step ended without success (non-zero exit, threshold, exception): read the message, then run again."""
 

@@ -8,6 +8,13 @@ splitting   where its pieces begin, and records inside a piece
 verifying   whether the pieces give the rows of the whole file
 problems    what is said about a file that is not split, or split with a warning
 
+schema      one for all files of a dataset: names and types of its columns, as plain values
+scout       finds it, and the pieces of compressed and columnar files (scout_text, scout_columnar)
+evidence    what has been seen of a column, and the type that follows (json_evidence)
+reading     part of a piece → a frame (text_reading, csv_parser, json_parser, columnar, frames)
+culprits    which record, column and value cannot be read (places)
+compressed  text files that end in .gz or .zst
+
 Knows no workers, plans or journals.  The driver finds where records begin and never parses a value; values are read by
 workers and by the scout, a process of its own.
 """

@@ -11,7 +11,7 @@ FrameKind: TypeAlias = Literal["pandas", "arrow", "polars"]
 """What ``run()`` gets."""
 
 NULL_VALUES = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "n/a", "#N/A", "<NA>")
-"""What stands for a missing value in text that is not quoted."""
+"""What stands for a missing value; in columns of text, and of more than one column, where it is not quoted."""
 SAMPLE_ROWS = 10_000
 FIELD_SIZE_MAX = 64 << 20
 
