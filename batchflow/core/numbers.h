@@ -11,7 +11,7 @@
 
 #include "records_scan.h"
 
-typedef enum { BF_NO_NUMBER, BF_INTEGER, BF_DOUBLE } bf_column_kind;
+typedef enum { BF_NO_NUMBERS, BF_INTEGERS, BF_DOUBLES } bf_column_kind;
 
 /* Where the walk over fields is. */
 typedef struct {
@@ -58,14 +58,14 @@ static inline bool bf_field_is_odd(const bf_field_walk *walk, const uint8_t *tex
 
 /* A field ends before `end`: whether it is an odd number.  The first byte and the last tell most fields. */
 static inline bool bf_end_field(const bf_field_walk *walk, size_t end) {
-    uint8_t kind = walk->column < walk->column_count ? walk->kinds[walk->column] : BF_NO_NUMBER;
+    uint8_t kind = walk->column < walk->column_count ? walk->kinds[walk->column] : BF_NO_NUMBERS;
     const uint8_t *text = walk->bytes + walk->field_begin;
     size_t size = end - walk->field_begin;
-    if (kind == BF_NO_NUMBER || size == 0)
+    if (kind == BF_NO_NUMBERS || size == 0)
         return false;
     if ((text[0] >= '1') & (text[0] != walk->quote) & (text[size - 1] > ' ') & !walk->is_unclear)
         return false;
-    return bf_field_is_odd(walk, text, size, kind == BF_INTEGER);
+    return bf_field_is_odd(walk, text, size, kind == BF_INTEGERS);
 }
 
 static inline void bf_meet_quote(bf_field_walk *walk, size_t place, size_t size) {

@@ -77,7 +77,8 @@ def _nullable_array(column: pa.ChunkedArray) -> pd.Series[Any]:
     import pandas as pd
 
     array: pd.api.extensions.ExtensionArray = _pandas_type(column.type).__from_arrow__(column)
-    return pd.Series(array, copy=False)
+    series: pd.Series[Any] = pd.Series(array, copy=False)
+    return series
 
 
 def _require_polars() -> None:
