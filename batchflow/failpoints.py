@@ -28,6 +28,8 @@ NAMES = (
     "order_committed",
     "order_renamed",
     "failed_list_written",
+    "before_made",
+    "output_made",
     "before_finish",
     "after_finish",
     "receipt_written",

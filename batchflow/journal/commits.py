@@ -16,11 +16,11 @@ sums are those of the state, so that a flipped bit is noticed; all changes of on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from batchflow._core import Extent
 from batchflow.errors import InternalError
@@ -28,78 +28,12 @@ from batchflow.journal.database import Database, pack
 from batchflow.journal.grids import put_grid, read_grid
 from batchflow.journal.layout import ANY_ROWS, DONE, FAILED, JOURNAL
 from batchflow.journal.shapes import ShapeError, check_receipt, check_signature
+from batchflow.journal.state import State
 from batchflow.journal.sums import COLUMNS, OFFSETS, SUMS, Sums
-from batchflow.mini_batches import FailedMiniBatches, Grid, split_count
+from batchflow.mini_batches import FailedMiniBatches, Grid
 from batchflow.model import FailureEntry
 
 JOURNAL_NAME = "journal.db"
-MiniBatchUnit: TypeAlias = Literal["items", "bytes", "rows", "keys"]
-
-
-@dataclass(frozen=True)
-class Totals:
-    """What the step has decided, over all its runs."""
-
-    succeeded: int = 0
-    failed: int = 0
-    failed_mini_batches: int = 0
-    """Of the grid, those with failed or missing items."""
-    rows: int = 0
-    surplus: int = 0
-    attempts: int = 0
-    worker_deaths: int = 0
-
-
-@dataclass(frozen=True)
-class State:
-    """How far a step is.  ``phase``: ``running``; ``ordered`` (the output has been copied into input order);
-    ``finished`` (complete and durable under its temporary name, or published)."""
-
-    run_id: str
-    """Of the run that last worked on it."""
-    step: str
-    item_count: int
-    signature: Mapping[str, Any]
-    """What the step is made from, see ``runner.signature``."""
-    mini_batch_size: int
-    """Of the first run: that of the grid."""
-    mini_batch_unit: MiniBatchUnit = "items"
-    """What it counts; 0 of ``keys``, where mini-batches are what has these in common."""
-    cut_count: int = 0
-    """Mini-batches of a grid of cuts, which are kept beside the state; 0: all are of one size."""
-    cut_checksum: int = 0
-    """CRC-32C of the cuts."""
-    durability: Literal["full", "process"] = "full"
-    phase: Literal["running", "ordered", "finished"] = "running"
-    boot_id: str = ""
-    file_id: int = 0
-    """Inode of the output file; 0 before it exists, or where there is none."""
-    folder_ids: Mapping[str, int] = field(default_factory=dict)
-    """Inodes of the temporary folders that the script writes into, once they exist."""
-    is_suspect: bool = False
-    """A write or a sync failed: check every byte before going on."""
-    committed_size: int = 0
-    checksum: int = 0
-    """CRC-32C of the committed bytes of the output."""
-    header_size: int = 0
-    columns: str = ""
-    """The line that names the columns, ``latin-1`` of its bytes."""
-    commit_number: int = 0
-    work_s: float = 0.0
-    """How long the work took that is committed."""
-    totals: Totals = field(default_factory=Totals)
-    sums: Sums = field(default_factory=Sums)
-    extent_count: int = 0
-    receipt: Mapping[str, Any] | None = None
-    """Once it is finished."""
-    output_ids: Mapping[str, int] = field(default_factory=dict)
-    """Inodes of the outputs under their temporary names, once it is finished: what has which name tells how far its
-    publication came."""
-
-    @property
-    def mini_batch_count(self) -> int:
-        """Of the grid."""
-        return self.cut_count or split_count(self.mini_batch_size, self.item_count)
 
 
 class Journal:

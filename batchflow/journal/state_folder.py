@@ -17,6 +17,10 @@ from batchflow.errors import RefusedError, ResourceError
 from batchflow.private import make_private_folder, open_private, why_others_can_change
 
 STATE_ROOT_NAME = ".batchflow"
+ROWS_NAME = "rows.arrow-stream"
+"""In the folder of a step: the committed rows of a typed output, of which its file is made in the end.
+
+They stay as long as there are failed items that may be tried again."""
 
 
 def make_state_folder(folder: Path) -> Path:

@@ -25,8 +25,9 @@ RESTART_HINT = "nothing was changed; put it back as it was, or run with --restar
 class Segment:
     """An output file from its first byte to its last; ``path`` is a temporary name that is published later."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, mode: int = 0o666) -> None:
         self.path = path
+        self._mode = mode
         self.size = 0
         """Bytes that are written and wanted."""
         self.checksum = 0
@@ -46,7 +47,7 @@ class Segment:
             with contextlib.suppress(FileNotFoundError):
                 self.path.unlink()
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._fd = os.open(self.path, flags, 0o666)
+            self._fd = os.open(self.path, flags, self._mode)
             sync_folder(self.path.parent)
             self._remember()
 

@@ -5,6 +5,7 @@ Between the gather, which collects, the plan's books, and the committer, which m
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -13,15 +14,17 @@ from typing import Any
 from batchflow._core import Gather
 from batchflow.clock import Clock
 from batchflow.control import StopLevel, StopRequest
-from batchflow.errors import InternalError, JournalError, NoRoomError
+from batchflow.errors import InternalError, InterruptedRunError, JournalError, NoRoomError
 from batchflow.failpoints import reach
-from batchflow.journal.commits import Journal, State, Totals
+from batchflow.journal.commits import Journal
+from batchflow.journal.state import State, Totals
 from batchflow.mini_batches import CutGrid, MiniBatches, UniformGrid
 from batchflow.model import Receipt
 from batchflow.output.checksums import checksum_text
 from batchflow.output.failed import write_failures
 from batchflow.output.receipt import write_receipt
 from batchflow.output.segment import RESTART_HINT, Segment
+from batchflow.output.typed import TypedJob, make_typed
 from batchflow.parallel.committer import Committer, Progress
 from batchflow.parallel.feeder import WINDOW_SIZE
 from batchflow.parallel.inputs import StepInputs
@@ -48,11 +51,16 @@ class Books:
         self._stop = stop
         self._notice = notice
         self._room_deadline_s: float | None = None
-        self._segment = None if job.output_path is None else Segment(job.output_path)
+        self._segment = None
+        if job.rows_path is not None:
+            self._segment = Segment(job.rows_path, mode=0o600 if job.is_typed else 0o666)
+        self._made: tuple[int, int] | None = None
+        """Size and checksum of the output that was made of the rows."""
         self.journal = Journal.open_for_run(job.state_folder, durability=job.settings.durability)
         self.committer = Committer(
             self.journal,
             self._segment,
+            is_output=not job.is_typed,
             folders=job.folders,
             outputs=job.outputs,
             clock=clock,
@@ -90,11 +98,15 @@ class Books:
         job = self._job
         if job.is_published:
             self.committer.adopt(job.run_id)
+            self.committer.drop_rows()
             return True
         if job.reopens:
             self.committer.reopen(job.copies)
         self.committer.resume(job.run_id, job.signature, job.settings.durability)
-        return self.state.phase == "finished"
+        if self.state.phase != "finished":
+            return False
+        self.committer.drop_rows()
+        return True
 
     def past_receipt(self, inputs: Callable[[], StepInputs]) -> Receipt:
         """The receipt of a step that was finished and only waited for its name; and the list of what failed.
@@ -184,7 +196,7 @@ class Books:
             ),
             work_s=self._work_s + self._clock.monotonic() - self._started_s,
             columns=columns,
-            header_size=len(columns) if self._job.settings.header and self._segment is not None else 0,
+            header_size=len(columns) if self._job.writes_header and self._segment is not None else 0,
         )
 
     def _wait_for_room(self, error: NoRoomError) -> bool:
@@ -210,11 +222,38 @@ class Books:
         )
         reach("failed_list_written")
 
+    def make_output(self) -> None:
+        """Have a typed output made of the rows, which are complete and in order."""
+        job, state = self._job, self.state
+        source, target = job.rows_path, job.output_path
+        if source is None or target is None or not job.is_typed:
+            return
+        typed = TypedJob(source, state.committed_size, state.checksum, target, str(job.settings.output_format))
+        reach("before_made")
+        while True:
+            try:
+                made = make_typed(typed, lambda: self._stop.level > StopLevel.NONE)
+                break
+            except NoRoomError as error:
+                with contextlib.suppress(OSError):
+                    target.unlink()
+                if not self._wait_for_room(error):
+                    raise
+        if made is None:
+            raise InterruptedRunError(
+                f"stopped while {target.name} was written; all items are done", signal_number=self._stop.signal_number
+            )
+        if made.row_count != state.totals.rows:
+            raise InternalError(f"{target} has {made.row_count} rows, the journal {state.totals.rows}")
+        self._made = made.size, made.checksum
+        reach("output_made")
+
     def finish(self, receipt: Receipt) -> Receipt:
         """Everything is done and in order: have that durable; returns the receipt."""
         if not receipt.balances():
             raise InternalError(f"the receipt does not balance: {receipt}")
-        self.committer.finish(receipt.as_dict())
+        self.committer.finish(receipt.as_dict(), self._made)
+        self.committer.drop_rows()
         write_receipt(self._job.state_folder / "receipt.json", receipt)
         reach("receipt_written")
         return receipt
@@ -224,6 +263,7 @@ class Books:
         job, state = self._job, self.state
         totals = state.totals
         skipped_hidden, skipped_special = inputs.skipped
+        output_size, output_checksum = self._made or (state.committed_size, state.checksum)
         return Receipt(
             step=job.step,
             run_id=job.run_id,
@@ -235,8 +275,8 @@ class Books:
             rows_out=totals.rows if self._segment is not None else 0,
             surplus=totals.surplus,
             output=job.output_name,
-            output_size=0 if self._segment is None else state.committed_size,
-            output_checksum="" if self._segment is None else checksum_text(state.checksum),
+            output_size=0 if self._segment is None else output_size,
+            output_checksum="" if self._segment is None else checksum_text(output_checksum),
             workers=workers,
             elapsed_s=elapsed_s,
             attempts=totals.attempts,

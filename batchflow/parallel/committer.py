@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,11 +24,13 @@ from batchflow._core import Extent, crc32c
 from batchflow.clock import Clock
 from batchflow.errors import InternalError, JournalError, NoRoomError, ResourceError
 from batchflow.failpoints import reach
-from batchflow.journal.commits import Journal, State, Totals
+from batchflow.journal.commits import Journal
+from batchflow.journal.state import State, Totals
 from batchflow.journal.state_folder import boot_id
 from batchflow.mini_batches import Grid
 from batchflow.model import FailureEntry
 from batchflow.output.checksums import checksum_with
+from batchflow.output.copies import copy_published, empty_folder
 from batchflow.output.files import explained, sync_folder
 from batchflow.output.ordering import ordered_path, write_ordered
 from batchflow.output.publish import sync_file_system
@@ -61,7 +62,8 @@ class Progress:
 class Committer:
     """``begin`` or ``resume`` (or ``reopen``), then ``commit`` for each group, then ``finish``; ``close`` at any time.
 
-    ``segment`` takes the rows, None with ``summary_only``; ``folders``: where the script writes files of its own;
+    ``segment`` takes the rows, None with ``summary_only``; ``is_output``: it becomes the output, which else is made of
+    it in the end; ``folders``: where the script writes files of its own;
     ``outputs``: the temporary path of everything that is published in the end.
     ``wait_for_room`` is called when the disk is full: True to try again.
     """
@@ -71,6 +73,7 @@ class Committer:
         journal: Journal,
         segment: Segment | None,
         *,
+        is_output: bool = True,
         folders: Mapping[str, Path] = MappingProxyType({}),
         outputs: Mapping[str, Path] = MappingProxyType({}),
         clock: Clock,
@@ -78,6 +81,7 @@ class Committer:
     ) -> None:
         self._journal = journal
         self._segment = segment
+        self._is_output = is_output
         self._folders = folders
         self._outputs = outputs
         self._clock = clock
@@ -104,7 +108,7 @@ class Committer:
         self._journal.begin(replace(state, boot_id=boot_id()), grid)
         reach("journal_begun")
         for folder in self._folders.values():
-            _empty(folder)
+            empty_folder(folder)
         if self._segment is not None:
             with contextlib.suppress(FileNotFoundError):
                 ordered_path(self._segment.path).unlink()
@@ -126,7 +130,8 @@ class Committer:
             state = replace(self.state, run_id=run_id, signature=signature, durability=durability)
             self.begin(state, self._journal.grid)
             return
-        if self._segment is not None:
+        is_made = self.state.phase == "finished" and not self._is_output
+        if self._segment is not None and not is_made:
             self._finish_order(self._segment.path)
             self._verify(self._segment, self._segment.open())
             reach("resume_verified")
@@ -143,7 +148,7 @@ class Committer:
                 phase=phase,
                 boot_id=boot_id(),
                 is_suspect=False,
-                file_id=self._file_id(),
+                file_id=self.state.file_id if is_made else self._file_id(),
                 folder_ids=self._folder_ids(),
                 output_ids=self._output_ids() if phase == "finished" else {},
             )
@@ -157,11 +162,12 @@ class Committer:
         """
         self._journal.check()
         for published, temporary in copies:
-            _copy(published, temporary)
+            copy_published(published, temporary)
         reach("reopen_copied")
         if self._segment is not None:
             self._finish_order(self._segment.path)  # the journal forgets that there is an ordered copy
-        self._journal.reopen(replace(self.state, phase="running", receipt=None))
+        # The copies of folders are those that are written into from now on.
+        self._journal.reopen(replace(self.state, phase="running", receipt=None, folder_ids=self._folder_ids()))
         reach("reopen_committed")
 
     @property
@@ -327,24 +333,37 @@ class Committer:
         state = self.state
         return state.header_size + state.sums.size == state.committed_size
 
-    def finish(self, receipt: Mapping[str, Any]) -> None:
-        """Everything is done: have the output durable and say so in the journal.  Publishing comes next."""
+    def finish(self, receipt: Mapping[str, Any], made: tuple[int, int] | None = None) -> None:
+        """Everything is done: have the output durable and say so in the journal.  Publishing comes next.
+
+        ``made``: size and CRC-32C of the durable output that was made of the rows.
+        """
         self.check()
         if self._segment is not None:
             self._segment.check()
             with self._suspicion():
                 self._segment.sync()
         reach("before_finish")
+        output_size, output_checksum = made or (self.state.committed_size, self.state.checksum)
         self._journal.update(
             replace(
                 self.state,
                 phase="finished",
                 receipt=receipt,
+                output_size=output_size,
+                output_checksum=output_checksum,
                 file_id=self._file_id(),
                 output_ids=self._output_ids(),
             )
         )
         reach("after_finish")
+
+    def drop_rows(self) -> None:
+        """The output is made of the rows: remove them, unless those of failed items may be put among them one day."""
+        if self._segment is None or self._is_output or self.state.totals.failed:
+            return
+        with explained(self._segment.path), contextlib.suppress(FileNotFoundError):
+            self._segment.path.unlink()
 
     def check(self) -> None:
         """Raise ``InternalError`` unless every item of the input is accounted for, exactly once."""
@@ -371,30 +390,3 @@ class Committer:
 
     def _output_ids(self) -> dict[str, int]:
         return {name: path.lstat().st_ino for name, path in self._outputs.items() if os.path.lexists(path)}
-
-
-def _empty(folder: Path) -> None:
-    """Make ``folder`` an empty one; what a link in its place leads to is not touched."""
-    if folder.is_symlink():
-        folder.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    for one in folder.iterdir():
-        if one.is_dir() and not one.is_symlink():
-            shutil.rmtree(one)
-        else:
-            one.unlink()
-
-
-def _copy(published: Path, target: Path) -> None:
-    """A durable copy of a published output, file or folder, under its temporary name."""
-    if published.is_dir():
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(published, target, symlinks=True)
-        sync_file_system(target)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            target.unlink()
-        shutil.copyfile(published, target)
-        with target.open("rb") as file:
-            os.fsync(file.fileno())
-    sync_folder(target.parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from batchflow.data import list_files
-from batchflow.journal.commits import State
+from batchflow.journal.state import State
 from batchflow.parallel.inputs import FileItems, Split, StepInputs
 from batchflow.parallel.values import ParallelJob
 

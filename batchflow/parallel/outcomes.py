@@ -20,6 +20,7 @@ from batchflow.parallel.feeder import Feeder
 from batchflow.parallel.pieces import Piece, Pieces
 from batchflow.plan import Lost, Plan
 from batchflow.pool.events import WorkerDied
+from batchflow.tables.typed import difference
 from batchflow.text import mebibytes
 
 INIT_FAILURES_MAX = 3
@@ -358,5 +359,7 @@ def _failure_of_death(
 
 def _column_message(expected: bytes, got: bytes) -> str:
     """Names the first column that differs."""
+    if typed := difference(expected, got):
+        return f"the columns differ from those of the first mini-batch with rows: {typed}"
     before, now = (text.decode("utf-8", "replace").rstrip("\n") for text in (expected, got))
     return f"the columns differ from those of the first mini-batch with rows, expected {before!r}, got {now!r}"

@@ -20,7 +20,7 @@ from batchflow.errors import (
     ResourceError,
     RunAbortedError,
 )
-from batchflow.journal.commits import Totals
+from batchflow.journal.state import Totals
 from batchflow.journal.state_folder import make_state_folder
 from batchflow.model import Event, Notice, Receipt, StepProfiled, StepProgress
 from batchflow.parallel import messages
@@ -132,7 +132,7 @@ class _ParallelRun:
         self._gather = Gather(
             in_order=settings.order == "input",
             any_items=settings.items == "any",
-            write_header=settings.header,
+            write_header=job.writes_header,
             columns=books.columns,
         )
         pieces = Pieces()
@@ -257,6 +257,7 @@ class _ParallelRun:
     def _finish(self, books: Books, inputs: StepInputs) -> Receipt:
         books.write_failed(self._open_inputs)
         books.committer.put_in_order(any_order=self._settings.order != "input")
+        books.make_output()
         self._times.begin("finish")
         self._profile = self._times.profile()
         details = {"timings": self._times.timings, "oom_deaths": self._supervisor.oom_deaths}

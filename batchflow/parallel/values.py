@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from batchflow._core import Listing
+from batchflow.journal.state_folder import ROWS_NAME
 from batchflow.tables.options import TableOptions
+from batchflow.tables.typed import TYPED_FORMATS
 from batchflow.workflow.values import ParallelSettings
 
 
@@ -65,3 +67,18 @@ class ParallelJob:
     """The temporary folders among them, and those of files, that the script writes into."""
     profile: bool = False
     """Measure where the time goes: a ``StepProfiled`` says so at the end, however that is, and the receipt."""
+
+    @property
+    def is_typed(self) -> bool:
+        """The output is made, in the end, of the rows, which are kept beside the journal until then."""
+        return self.settings.output_format in TYPED_FORMATS and self.output_path is not None
+
+    @property
+    def rows_path(self) -> Path | None:
+        """The file that results are committed to."""
+        return self.state_folder / ROWS_NAME if self.is_typed else self.output_path
+
+    @property
+    def writes_header(self) -> bool:
+        """Whether what names the columns stands before the rows: of a stream it is the beginning."""
+        return self.settings.header or self.is_typed

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from batchflow.errors import JournalError, RefusedError, ResourceError
-from batchflow.journal.commits import JOURNAL_NAME, State
+from batchflow.journal.commits import JOURNAL_NAME
 from batchflow.journal.records import Success
+from batchflow.journal.state import State
 from batchflow.output.checksums import file_checksum
 from batchflow.output.publish import PendingOutput, discard
 from batchflow.output.segment import RESTART_HINT
@@ -22,6 +23,7 @@ from batchflow.runner.leftovers import remove_leftovers
 from batchflow.runner.places import kept_outputs
 from batchflow.runner.resume import Past, Resumption, decide, look
 from batchflow.runner.values import RunOptions
+from batchflow.tables.typed import TYPED_FORMATS
 from batchflow.workflow.values import ParallelSettings, Step, Workflow
 
 Value = TypeVar("Value")
@@ -96,7 +98,11 @@ def begin(
     for output in published.values():
         discard(output)  # the older one, left of the exchange of two folders, or a copy that was begun
     if resumption.reopens:
-        copies = tuple((output.final, output.temporary) for output in published.values())
+        copies = tuple(
+            (output.final, output.temporary)
+            for output in published.values()
+            if output.is_folder or not _is_made_anew(settings, output)
+        )
         return Beginning(resumption, kept=names, copies=copies)
     return Beginning(resumption, kept=names, published=frozenset(published), is_published=True)
 
@@ -156,7 +162,7 @@ def _is_published(output: PendingOutput, state: State, settings: ParallelSetting
     if final is None and temporary is not None:
         return False
     if output.name == settings.append_row_to:
-        rows = (state.committed_size, state.checksum)
+        rows = (state.output_size, state.output_checksum)
         places = {output.name: output}
         fits = [
             is_final
@@ -172,6 +178,11 @@ def _is_published(output: PendingOutput, state: State, settings: ParallelSetting
     )
 
 
+def _is_made_anew(settings: ParallelSettings, output: PendingOutput) -> bool:
+    """Whether the output is made of the rows at every end of the step, so that nobody needs the one before."""
+    return output.name == settings.append_row_to and settings.output_format in TYPED_FORMATS
+
+
 def _check_rows(
     state: State,
     settings: ParallelSettings,
@@ -180,7 +191,7 @@ def _check_rows(
 ) -> None:
     """Raise ``JournalError`` unless the rows are as they were when the step was finished, under whichever name."""
     path = rows_path(settings, outputs, final=settings.append_row_to in published)
-    if path is not None and _checksum(path) != (state.committed_size, state.checksum):
+    if path is not None and _checksum(path) != (state.output_size, state.output_checksum):
         raise JournalError(f"{path} is not as the step left it", hint=RESTART_HINT)
 
 

@@ -24,8 +24,8 @@ from batchflow.text import count
 from batchflow.workflow.values import ParallelSettings, Step, Workflow
 
 if TYPE_CHECKING:
-    from batchflow.journal.commits import State
     from batchflow.journal.records import Success
+    from batchflow.journal.state import State
 
 WORK_AT_STAKE_S = 60.0
 

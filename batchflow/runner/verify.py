@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from batchflow.errors import JournalError, RefusedError, UsageError
-from batchflow.journal.commits import JOURNAL_NAME, Journal, State
+from batchflow.journal.commits import JOURNAL_NAME, Journal
 from batchflow.journal.lock import describe_live_holder
 from batchflow.journal.records import Records, Success
+from batchflow.journal.state import State
+from batchflow.journal.state_folder import ROWS_NAME
 from batchflow.model import Receipt
 from batchflow.output.audit import Problem, Rows, check_failed_list, check_rows, check_whole
 from batchflow.output.checksums import checksum_text
@@ -30,6 +32,7 @@ from batchflow.runner.places import step_folder
 from batchflow.runner.resume import past_of
 from batchflow.runner.signature import Observer, output_places
 from batchflow.runner.values import Committed
+from batchflow.tables.typed import TYPED_FORMATS
 from batchflow.temporary import partial_path
 from batchflow.workflow.values import Workflow
 
@@ -150,13 +153,7 @@ class _Check:
         place = _rows_place(state, self._folder, published=is_over)
         if place is not None:
             name, rows_path = place
-            header = state.columns.encode("latin-1")[: state.header_size]
-            rows = Rows(rows_path, state.committed_size, state.checksum, header, may_be_longer=not is_over)
-            report.row_count, report.size = totals.rows, state.committed_size
-            report.checksum = checksum_text(state.checksum)
-            # A run that ended before anything was committed may have ended before there was a file.
-            if is_over or state.committed_size:
-                report.problems += check_rows(rows, journal.extents(by="offset"))
+            self._check_rows(journal, state, rows_path, is_over=is_over)
         if not is_over:
             self._check_unfinished(state, place)
             # One that is finished takes the place of the last success just now: neither of them is recorded as it is.
@@ -167,6 +164,26 @@ class _Check:
         self._check_receipt(state)
         # A folder holds more than the rows.
         return set() if place is None or state.signature["settings"][f"outputs.{name}"].endswith("/") else {name}
+
+    def _check_rows(self, journal: Journal, state: State, path: Path, *, is_over: bool) -> None:
+        report = self._report
+        is_typed = _is_typed(state)
+        is_made = is_typed and state.phase == "finished"
+        report.row_count = state.totals.rows
+        report.size, checksum = state.committed_size, state.checksum
+        if is_made:
+            report.size, checksum = state.output_size, state.output_checksum
+            report.problems += check_whole(Rows(path, report.size, checksum))
+        report.checksum = checksum_text(checksum)
+        if is_typed:
+            path = self._state_folder / ROWS_NAME
+            path = ordered_path(path) if state.phase == "ordered" and ordered_path(path).exists() else path
+        # What failed may be tried again, and its rows put among the others: so these are kept.
+        # A run that ended before anything was committed may have ended before there was a file.
+        if state.totals.failed if is_made else (is_over or state.committed_size):
+            header = state.columns.encode("latin-1")[: state.header_size]
+            rows = Rows(path, state.committed_size, state.checksum, header, may_be_longer=not is_over)
+            report.problems += check_rows(rows, journal.extents(by="offset"))
 
     def _check_unfinished(self, state: State, rows: tuple[str, Path] | None) -> None:
         """What the script of an interrupted step has made is there; nobody knows what it should be."""
@@ -215,8 +232,8 @@ class _Check:
         expected |= {"run_id": state.run_id, "step": state.step, "items_in": state.item_count}
         expected["mini_batches"] = state.mini_batch_count
         if self._report.row_count is not None:
-            expected |= {"rows_out": state.totals.rows, "output_size": state.committed_size}
-            expected["output_checksum"] = checksum_text(state.checksum)
+            expected |= {"rows_out": state.totals.rows, "output_size": state.output_size}
+            expected["output_checksum"] = checksum_text(state.output_checksum)
         self._compare_receipts(path, expected, receipt)
 
     def _compare_receipts(self, path: Path, expected: Mapping[str, Any], receipt: Receipt) -> None:
@@ -260,6 +277,10 @@ class _Check:
             self._report.unread.append(path)
         else:
             self._found(path, "it is not what the step wrote", *states(was, now))
+
+
+def _is_typed(state: State) -> bool:
+    return state.signature["settings"].get("parallel.output_format") in TYPED_FORMATS
 
 
 def _is_parallel(signature: Mapping[str, Any]) -> bool:

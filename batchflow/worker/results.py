@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from batchflow._core import text_rows
 from batchflow.errors import ContractError, UsageError
+from batchflow.tables.typed import TYPED_FORMATS
 from batchflow.worker.csv_rows import CsvRows
 from batchflow.worker.json_rows import JsonRows
 from batchflow.worker.returned import Shape, counted, sort_out
@@ -70,6 +71,10 @@ def make_encoder(
         return _RowsEncoder(CsvRows(delimiter or ","), exact=exact)
     if output_format == "jsonl":
         return _RowsEncoder(JsonRows(), exact=exact)
+    if output_format in TYPED_FORMATS:
+        from batchflow.worker.arrow_rows import ArrowRows
+
+        return _RowsEncoder(ArrowRows(), exact=exact)
     keep = newline == "keep"
     return _TextEncoder(TextRows(delimiter or " ", keep_newlines=keep), exact=exact)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from batchflow.workflow import paths, supported
+from batchflow.workflow import paths
 from batchflow.workflow.declarations import Declarations
 from batchflow.workflow.diagnostics import did_you_mean
 from batchflow.workflow.document import Loc
@@ -197,10 +197,6 @@ class _Reader:
         extension = Path(file_name or self._outputs[name].path.name).suffix.lower()
         loc: Loc = ("steps", self._step, "outputs", name)
         found = self._shape.output_format or FORMATS.get(extension)
-        if found in TYPED_FORMATS and not supported.TYPED_OUTPUTS:
-            self._scope.problems.add("BF015", f"{extension} outputs are not yet supported", self._scope.document, loc)
-            self._good = False
-            return None
         if found is None:
             message = f"the format of the rows cannot be told from the name of output `{name}`"
             hint = f"add output_format, or end the name with one of {' '.join(FORMATS)}"

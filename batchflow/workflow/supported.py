@@ -9,8 +9,6 @@ from batchflow.workflow.document import Document, Loc, Tree
 
 TABLES = False
 """Whether parallel steps take tables."""
-TYPED_OUTPUTS = False
-"""Whether they write parquet and arrow."""
 
 FILE_KEYS = frozenset({"profiles", "environments", "resources"})
 DATASET_KEYS = frozenset({"cache", "follow_symlinks"})
@@ -61,8 +59,6 @@ def _unsupported_values(parallel: Tree) -> dict[str, str]:
     nodes, size = parallel.get("nodes"), parallel.get("mini_batch_size")
     if isinstance(nodes, int) and nodes > 1:
         found["nodes"] = "more than one node is"
-    if not TYPED_OUTPUTS and parallel.get("output_format") in ("parquet", "arrow"):
-        found["output_format"] = f"the output format {parallel['output_format']} is"
     if not TABLES and isinstance(size, str) and "$" not in size and any(unit in size.lower() for unit in ("b", "rows")):
         found["mini_batch_size"] = "a mini_batch_size in bytes or rows is for tables, which are"
     return found

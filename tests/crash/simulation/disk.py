@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from batchflow._core import Extent, crc32c
-from batchflow.journal.commits import State
+from batchflow.journal.state import State
 from batchflow.mini_batches import CutGrid, FailedMiniBatches, UniformGrid
 from batchflow.model import FailureEntry
 from batchflow.parallel.committer import Progress

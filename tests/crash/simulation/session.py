@@ -10,7 +10,7 @@ from typing import Any
 from batchflow._core import Gather
 from batchflow.clock import FakeClock
 from batchflow.errors import BatchflowError, InternalError
-from batchflow.journal.commits import Totals
+from batchflow.journal.state import Totals
 from batchflow.model import Dispatch, Failure
 from batchflow.parallel.books import Books
 from batchflow.parallel.feeder import Feeder
@@ -39,7 +39,9 @@ class PlayedBooks(Books):
     """The real ones over a journal in memory."""
 
     def __init__(self, size: int, clock: FakeClock, journal: Journal, committer: Committer) -> None:
-        self._job: Any = SimpleNamespace(settings=SimpleNamespace(mini_batch_size=size, header=True), resumes=True)
+        self._job: Any = SimpleNamespace(
+            settings=SimpleNamespace(mini_batch_size=size), writes_header=True, resumes=True
+        )
         self._clock = clock
         self._segment: Any = object()
         self.journal: Any = journal

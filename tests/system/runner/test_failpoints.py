@@ -1,6 +1,7 @@
 """The driver is killed at every place that has a name; the same command again ends as if nothing had happened.
 
-Three stories: a step that begins, one that goes on, and one whose failed items are tried again.
+Three stories: a step that begins, one that goes on, and one whose failed items are tried again; and all of them with
+rows that a parquet file is made of.
 """
 
 from __future__ import annotations
@@ -25,12 +26,22 @@ ENDING = [*ORDERING, "before_truncate", "after_truncate", *FINISHING, "before_su
 BEGINNING = ["journal_begun", "output_opened", *(f"{name}:2" for name in COMMITTING), *ENDING, *PUBLISHING]
 GOING_ON = ["resume_verified", "before_truncate", "after_truncate", "resume_committed", *COMMITTING, *ENDING]
 TRYING_AGAIN = ["reopen_copied", "reopen_committed", *GOING_ON, "after_rename:1", "after_dirsync:3"]
-STORIES = {"begins": BEGINNING, "goes on": GOING_ON, "tries again": TRYING_AGAIN}
+MAKING = ["before_made", "output_made", "before_finish", "after_finish", "after_rename:1"]
+STORIES = {
+    "begins": BEGINNING,
+    "goes on": GOING_ON,
+    "tries again": TRYING_AGAIN,
+    "begins, typed": [*COMMITTING, *ORDERING, *MAKING],
+    "goes on, typed": ["resume_verified", *MAKING],
+    "tries again, typed": ["reopen_copied", "reopen_committed", "after_commit", "order_renamed", *MAKING],
+}
 QUICK = {
     ("begins", "journal_begun"),
     ("begins", "after_rename:1"),
     ("goes on", "before_truncate"),
     ("tries again", "order_committed"),
+    ("begins, typed", "output_made"),
+    ("tries again, typed", "before_made"),
 }
 CASES = [
     pytest.param(story, point, marks=() if (story, point) in QUICK else pytest.mark.slow)
@@ -40,8 +51,8 @@ CASES = [
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    yield Project(tmp_path / "project").make()
+def project(tmp_path: Path, story: str) -> Iterator[Project]:
+    yield Project(tmp_path / "project", is_typed="typed" in story).make()
     shutil.rmtree(tmp_path)
 
 
@@ -52,9 +63,9 @@ def test_every_place_that_has_a_name_is_one_of_them() -> None:
 @pytest.mark.parametrize(("story", "point"), CASES)
 def test_the_same_command_again_ends_as_if_nothing_had_happened(project: Project, story: str, point: str) -> None:
     verb, lost = "run", {5}
-    if story == "goes on":
+    if story.startswith("goes on"):
         project.is_killed("run", "after_commit:1")
-    elif story == "tries again":
+    elif story.startswith("tries again"):
         project.ends("run")
         project.heal()
         verb, lost = "retry", set()

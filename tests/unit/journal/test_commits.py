@@ -12,7 +12,8 @@ import pytest
 
 from batchflow._core import Extent
 from batchflow.errors import InternalError, JournalError
-from batchflow.journal.commits import Journal, State, Totals
+from batchflow.journal.commits import Journal
+from batchflow.journal.state import State, Totals
 from batchflow.journal.sums import Sums
 from batchflow.model import FailureEntry
 

@@ -11,7 +11,8 @@ import pytest
 
 from batchflow._core import Extent
 from batchflow.errors import JournalError
-from batchflow.journal.commits import JOURNAL_NAME, Journal, State, Totals
+from batchflow.journal.commits import JOURNAL_NAME, Journal
+from batchflow.journal.state import State, Totals
 from batchflow.mini_batches import CutGrid, UniformGrid
 from batchflow.model import FailureEntry
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from batchflow._core import Extent
-from batchflow.journal.commits import Journal, State, Totals
+from batchflow.journal.commits import Journal
+from batchflow.journal.state import State, Totals
 from batchflow.model import FailureEntry
 
 FAST_FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

@@ -11,7 +11,8 @@ from unit.parallel.played_disk import PlayedDisk
 from batchflow._core import Extent
 from batchflow.clock import FakeClock
 from batchflow.errors import NoRoomError
-from batchflow.journal.commits import Journal, State
+from batchflow.journal.commits import Journal
+from batchflow.journal.state import State
 from batchflow.model import FailureEntry, Receipt
 from batchflow.output.segment import Segment
 from batchflow.parallel.committer import Committer, Progress

@@ -17,7 +17,7 @@ from unit.parallel.played_disk import PlayedDisk
 
 from batchflow._core import crc32c
 from batchflow.errors import InternalError, JournalError, NoRoomError, ResourceError
-from batchflow.journal.commits import State, Totals
+from batchflow.journal.state import State, Totals
 from batchflow.model import FailureEntry
 from batchflow.output.ordering import ordered_path
 from batchflow.parallel import committer as committing

@@ -23,7 +23,8 @@ from unit.parallel.played_disk import Died, PlayedDisk
 from batchflow._core import crc32c
 from batchflow.clock import FakeClock
 from batchflow.errors import JournalError, NoRoomError, ResourceError
-from batchflow.journal.commits import Journal, State
+from batchflow.journal.commits import Journal
+from batchflow.journal.state import State
 from batchflow.model import Receipt
 from batchflow.output.segment import Segment
 from batchflow.parallel import committer as committing

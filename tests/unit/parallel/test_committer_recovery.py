@@ -14,7 +14,7 @@ from unit.parallel.played_disk import Died, PlayedDisk
 
 from batchflow._core import crc32c
 from batchflow.errors import JournalError, ResourceError
-from batchflow.journal.commits import State
+from batchflow.journal.state import State
 from batchflow.model import FailureEntry
 from batchflow.output.ordering import ordered_path
 from batchflow.output.segment import RESTART_HINT

@@ -9,8 +9,9 @@ from typing import Any
 from unit.runner.builders import Flow
 
 from batchflow._core import Extent, crc32c
-from batchflow.journal.commits import Journal, State
+from batchflow.journal.commits import Journal
 from batchflow.journal.records import Success
+from batchflow.journal.state import State
 from batchflow.model import FailureEntry
 from batchflow.output.publish import PendingOutput
 from batchflow.runner.parallel_steps import (
@@ -93,6 +94,8 @@ class Scene:
                 phase=phase,
                 committed_size=len(ROWS),
                 checksum=crc32c(ROWS),
+                output_size=len(ROWS),
+                output_checksum=crc32c(ROWS),
                 work_s=5.0,
                 folder_ids={name: path.stat().st_ino for name, path in folders.items() if path.exists()},
                 output_ids={name: path.stat().st_ino for name, path in kept.items() if path.exists()},

@@ -10,8 +10,9 @@ import pytest
 from unit.runner.builders import Flow
 
 from batchflow._core import Extent
-from batchflow.journal.commits import Journal, State
+from batchflow.journal.commits import Journal
 from batchflow.journal.records import Success
+from batchflow.journal.state import State
 from batchflow.runner.leftovers import remove_leftovers
 from batchflow.runner.parallel_steps import begin
 from batchflow.runner.places import step_folder

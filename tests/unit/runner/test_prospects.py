@@ -11,8 +11,9 @@ from unit.runner.builders import Flow
 
 from batchflow._core import Extent
 from batchflow.errors import RefusedError
-from batchflow.journal.commits import Journal, State
+from batchflow.journal.commits import Journal
 from batchflow.journal.records import Success
+from batchflow.journal.state import State
 from batchflow.model import FailureEntry
 from batchflow.runner.places import step_folder
 from batchflow.runner.prospects import Pasts, cannot_retry, prospect, retry_reason

@@ -10,8 +10,8 @@ import pytest
 from unit.runner.builders import Flow
 
 from batchflow.errors import ChangedStepError, JournalError, RefusedError
-from batchflow.journal.commits import State, Totals
 from batchflow.journal.records import Success
+from batchflow.journal.state import State, Totals
 from batchflow.runner.places import step_folder
 from batchflow.runner.prospects import Pasts, for_one_step, prospect, waiting
 from batchflow.runner.resume import Past, Resumption, decide, past_of

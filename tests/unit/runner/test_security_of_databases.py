@@ -19,8 +19,9 @@ import pytest
 
 from batchflow._core import Extent
 from batchflow.errors import JournalError, RefusedError
-from batchflow.journal.commits import Journal, State
+from batchflow.journal.commits import Journal
 from batchflow.journal.records import Attempt, Digest, PastRun, Records, Success
+from batchflow.journal.state import State
 from batchflow.model import FailureEntry, Receipt
 
 SIGNATURE = {

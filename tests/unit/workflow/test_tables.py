@@ -55,7 +55,6 @@ def settings_of(folder: Path, text: str) -> ParallelSettings:
 @pytest.fixture(autouse=True)
 def supported_already(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supported, "TABLES", True)
-    monkeypatch.setattr(supported, "TYPED_OUTPUTS", True)
 
 
 def test_a_table_by_its_name_alone(tmp_path: Path) -> None:

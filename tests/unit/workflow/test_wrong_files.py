@@ -265,7 +265,6 @@ WRONG = [
     Wrong("two nodes", PARALLEL + "nodes = 2\n", 6, 9, "BF015", "more than one node is not yet supported"),
     Wrong("durability", PARALLEL + "durability = 'none'\n", 6, 14, "BF011", "expected 'full' or 'process', got 'none'"),
     Wrong("as", PARALLEL + "as = 'arrow'\n", 6, 1, "BF015", "`as` is not yet supported"),
-    Wrong("parquet", PARALLEL + "output_format = 'parquet'\n", 6, 17, "BF015", "the output format parquet is not yet"),
     Wrong(
         "number as argument",
         PARALLEL + "arguments = ['--n', 5]\n",
@@ -301,7 +300,6 @@ WRONG = [
     Wrong(
         "unknown extension", PARALLEL.replace("rows.csv", "rows.dat"), 3, 20, "BF062", "cannot be told", "output_format"
     ),
-    Wrong("extension of later", PARALLEL.replace("rows.csv", "rows.parquet"), 3, 20, "BF015", ".parquet outputs"),
     Wrong("no output", PARALLEL.replace('rows = "rows.csv"', ""), 4, 10, "BF061", "has no output for its rows"),
     Wrong(
         "two outputs", PARALLEL.replace('"rows.csv"', '"a.csv", b = "b.csv"'), 4, 10, "BF061", "has 2 outputs", '"b"'

@@ -15,7 +15,6 @@ from batchflow.workflow import supported
 @pytest.fixture(autouse=True)
 def supported_already(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supported, "TABLES", True)
-    monkeypatch.setattr(supported, "TYPED_OUTPUTS", True)
 
 
 WRONG = [
