@@ -15,6 +15,9 @@ reading     part of a piece → a frame (text_reading, csv_parser, json_parser, 
 culprits    which record, column and value cannot be read (places)
 compressed  text files that end in .gz or .zst
 
+shuffle     all rows with equal keys side by side, in bounded memory (runs, row_keys)
+partition_reader  the rows of one key, from what shuffle has written
+
 Knows no workers, plans or journals.  The driver finds where records begin and never parses a value; values are read by
 workers and by the scout, a process of its own.
 """
