@@ -38,7 +38,8 @@ class InputItems(Protocol):
     """The items of one input, counted from 0."""
 
     name: str
-    listing: Listing
+    source: Listing
+    """Of the files as they were declared."""
 
     @property
     def item_count(self) -> int: ...
@@ -70,6 +71,10 @@ class InputItems(Protocol):
         """The file that an item is or lies in, and the item after the last of that file."""
         ...
 
+    def discard(self) -> None:
+        """Remove what was made of it for this step, which is done."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -82,6 +87,7 @@ class FileItems:
         Raises ``DatasetError`` for a file that has no such keys.
         """
         self.name = over.name
+        self.source = listing
         self._partition = None
         self._group_sizes: list[int] = []
         if keys and over.partition_format is not None:
@@ -119,6 +125,9 @@ class FileItems:
     def file_of(self, item: int) -> tuple[int, int]:
         return 0, self.item_count  # nobody wants to know it for each
 
+    def discard(self) -> None:
+        """Nothing was made."""
+
     def close(self) -> None:
         """There is nothing that is not freed with the object."""
 
@@ -148,7 +157,7 @@ class StepInputs:
     @property
     def skipped(self) -> tuple[int, int]:
         """Hidden names and special files that are no part of it."""
-        listings = [one.listing for one in self._inputs]
+        listings = [one.source for one in self._inputs]
         return sum(one.skipped_hidden for one in listings), sum(one.skipped_special for one in listings)
 
     def names(self, start: int, stop: int) -> list[str | Mapping[str, Any]]:
@@ -198,6 +207,11 @@ class StepInputs:
                     missing -= number
                     start = end
         return {one.name: one.counted(counts) for one, counts in zip(self._inputs, failed, strict=True)}
+
+    def discard(self) -> None:
+        """The step is done: remove what was made for it."""
+        for one in self._inputs:
+            one.discard()
 
     def close(self) -> None:
         """Give back what workers were told with."""

@@ -1,13 +1,16 @@
-"""Opens what a step is over: lists the files."""
+"""Opens what a step is over: lists the files, and finds the rows of tables."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
+from batchflow._core import Listing
+from batchflow.control import StopRequest
 from batchflow.data import list_files
 from batchflow.journal.state import State
-from batchflow.parallel.inputs import FileItems, Split, StepInputs
-from batchflow.parallel.values import ParallelJob
+from batchflow.parallel.inputs import FileItems, InputItems, Split, StepInputs
+from batchflow.parallel.values import OverInput, ParallelJob
 
 
 def split_of(job: ParallelJob, state: State | None) -> Split:
@@ -22,8 +25,53 @@ def split_of(job: ParallelJob, state: State | None) -> Split:
     return Split(0, "keys", keys) if keys else Split(settings.mini_batch_size, settings.mini_batch_unit)
 
 
-def open_inputs(job: ParallelJob, split: Split, *, say: Callable[[str], None]) -> StepInputs:
-    """``say`` is told what is being done.  Raises ``DatasetError`` and ``ResourceError``."""
+def open_inputs(
+    job: ParallelJob,
+    split: Split,
+    *,
+    stop: StopRequest,
+    say: Callable[[str], None],
+    notice: Callable[[str], None],
+) -> StepInputs:
+    """``say`` is told what is being done, ``notice`` what users should know.
+
+    Raises ``DatasetError``, ``ResourceError``, ``InterruptedRunError``.
+    """
     say("listing files")
-    opened = [FileItems(over, over.listing or list_files(over.patterns), split.keys) for over in job.inputs]
+    opened: list[InputItems] = []
+    with contextlib.ExitStack() as stack:
+        for over in job.inputs:
+            listing = over.listing or list_files(over.patterns)
+            one = _open(job, over, listing, split, stop, say, notice)
+            stack.callback(one.close)
+            opened.append(one)
+        stack.pop_all()
     return StepInputs(opened, split)
+
+
+def _open(
+    job: ParallelJob,
+    over: OverInput,
+    listing: Listing,
+    split: Split,
+    stop: StopRequest,
+    say: Callable[[str], None],
+    notice: Callable[[str], None],
+) -> InputItems:
+    if over.table is None:
+        return FileItems(over, listing, split.keys)
+    from batchflow.parallel.tables import TableOpener  # where there are only files, nobody waits for its import
+
+    folder = job.state_folder
+    opener = TableOpener(
+        over,
+        listing,
+        split,
+        folder / f"rows-{over.name}.index",
+        folder / "logs" / f"scout-{over.name}.log",
+        job.cores,
+        stop=stop,
+        say=say,
+        notice=notice,
+    )
+    return opener.open()

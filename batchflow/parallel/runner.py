@@ -270,7 +270,9 @@ class _ParallelRun:
         if receipt.surplus:
             self._notice(messages.surplus(receipt.surplus))
         self._tell(receipt.succeeded, receipt.failed, receipt.items_in)
-        return books.finish(receipt)
+        receipt = books.finish(receipt)
+        inputs.discard()
+        return receipt
 
     def save(self) -> None:
         """The step ends with an error: keep what has been done, as far as that is possible."""
@@ -307,7 +309,7 @@ class _ParallelRun:
         if self._inputs is None:
             job = self._job
             state = self._books.state if self._books is not None and job.resumes else None
-            self._inputs = open_inputs(job, split_of(job, state), say=self._say)
+            self._inputs = open_inputs(job, split_of(job, state), stop=self._stop, say=self._say, notice=self._notice)
         return self._inputs
 
     def _say(self, doing: str) -> None:

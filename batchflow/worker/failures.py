@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeAlias, TypedDict
 
-from batchflow.errors import BatchflowError, ContractError, EntryScriptError
+from batchflow.errors import BatchflowError, ContractError, EntryScriptError, TableError
 
 MESSAGE_SIZE_MAX = 8 * 1024
 FRAMES_MAX = 64
@@ -101,6 +101,8 @@ def bounded(text: str, size: int) -> str:
 def user_traceback(error: BaseException) -> str:
     """The traceback text of ``error`` without our frames and those of the import system."""
     try:
+        if isinstance(error, TableError):
+            return ""  # the message says all, and no code of the user's was running
         if isinstance(error, EntryScriptError):
             return bounded(error.traceback, TRACEBACK_SIZE_MAX)
         return bounded("".join(_Report(FRAMES_MAX).chain(error)), TRACEBACK_SIZE_MAX)

@@ -63,7 +63,7 @@ class WorkerInput:
 
     def reader(self, frame: FrameKind | None) -> Read:
         """Of files their paths; of rows a frame of that kind."""
-        return self.listing.paths
+        return self.listing.paths if self.index is None else _row_reader(self.listing, self.index, frame or "pandas")
 
     def locate(self, start: int, stop: int) -> DatasetRange | TableRange:
         """Where these items are, which are of one piece if they are rows."""
@@ -159,3 +159,21 @@ class WorkerInputs:
         """The input that the item is in, and the first item of that."""
         place = bisect_right(self._first_items, item) - 1
         return self.inputs[place], self._first_items[place]
+
+
+def _row_reader(listing: Listing, index: TableIndex, frame: FrameKind) -> Read:
+    from batchflow.tables.options import TableOptions
+    from batchflow.tables.partition_reader import PartitionReader
+    from batchflow.tables.reading import PieceReader
+    from batchflow.tables.schema import Schema
+
+    options, schema = TableOptions.from_json(index.header["options"]), Schema.from_json(index.header["schema"])
+    reader = PartitionReader(schema, frame) if index.has_keys else PieceReader(options, schema, frame)
+    read_rows, place, piece_of, path_of = reader.read, index.place, index.piece, listing.path
+
+    def read(start: int, stop: int) -> Any:  # noqa: ANN401
+        piece = piece_of(place(start))
+        skip = start - piece.first_row
+        return read_rows(path_of(piece.file), piece.begin, piece.end, piece.row_count, skip, stop - start)
+
+    return read

@@ -82,7 +82,10 @@ def _import_ahead(spec: WorkerSpec) -> None:
         import threadpoolctl  # type: ignore[import-untyped]  # noqa: F401
     if spec.kind == "script":
         import batchflow.worker.context
-        import batchflow.worker.results  # noqa: F401
+        import batchflow.worker.results
+
+        if spec.frame is not None:
+            import batchflow.tables.reading  # noqa: F401
     else:
         later.promise("cloudpickle", "linecache", "tokenize", "traceback")
 

@@ -7,7 +7,7 @@ from typing import Any
 from batchflow.workflow.diagnostics import Problems
 from batchflow.workflow.document import Document, Loc, Tree
 
-TABLES = False
+TABLES = True
 """Whether parallel steps take tables."""
 
 FILE_KEYS = frozenset({"profiles", "environments", "resources"})

@@ -238,7 +238,7 @@ WRONG = [
         "`mini_batch_size`: expected at least 1, got 0",
     ),
     Wrong("too much in a batch", PARALLEL + "mini_batch_size = 1_000_000_000_000_000_000\n", 6, 19, "BF011", "at most"),
-    Wrong("batch in bytes", PARALLEL + 'mini_batch_size = "10 KB"\n', 6, 19, "BF015", "for tables"),
+    Wrong("batch in bytes", PARALLEL + 'mini_batch_size = "10 KB"\n', 6, 19, "BF016", "for tables"),
     Wrong("batch in words", PARALLEL + 'mini_batch_size = "ten"\n', 6, 19, "BF010", "whole number, got 'ten'"),
     Wrong(
         "reference without braces",
@@ -264,7 +264,6 @@ WRONG = [
     Wrong("order", PARALLEL + "order = 'inptu'\n", 6, 9, "BF011", "'input' or 'completion'", "did you mean `input`?"),
     Wrong("two nodes", PARALLEL + "nodes = 2\n", 6, 9, "BF015", "more than one node is not yet supported"),
     Wrong("durability", PARALLEL + "durability = 'none'\n", 6, 14, "BF011", "expected 'full' or 'process', got 'none'"),
-    Wrong("as", PARALLEL + "as = 'arrow'\n", 6, 1, "BF015", "`as` is not yet supported"),
     Wrong(
         "number as argument",
         PARALLEL + "arguments = ['--n', 5]\n",

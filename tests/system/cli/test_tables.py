@@ -1,0 +1,353 @@
+"""``batchflow run`` over tables: what comes out, what goes wrong in them, and what is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from system.cli.tables import (
+    FILES,
+    ROWS,
+    call,
+    csv_text,
+    expected,
+    failed,
+    make_project,
+    output,
+    receipt,
+    rows_of,
+    state,
+    succeeds,
+    write_workflow,
+)
+from system.cli.test_interrupted_runs import killed_at
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "csv.zst", "jsonl", "jsonl.gz", "parquet", "arrow"])
+def test_the_rows_of_a_table_come_out_in_order(kind: str, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", kind)
+    succeeds(project)
+    assert output(project) == expected()
+    found = receipt(project)
+    assert (found["items_in"], found["succeeded"], found["rows_out"]) == (FILES * ROWS, FILES * ROWS, FILES * ROWS)
+    files = [{"file": f"{project}/data/{file}.{kind}", "rows": ROWS, "failed": 0} for file in range(FILES)]
+    assert found["details"]["inputs"] == {"rows": {"items": FILES * ROWS, "failed": 0, "files": files}}
+    assert "nothing to do" in succeeds(project)
+    assert "600 items = 600 rows + 0 failed" in call(project, "verify").stdout
+
+
+@pytest.mark.parametrize(
+    ("size", "count"), [("1KB", None), ("70 rows", 9), ("1_000 rows", 3), ("1 MiB", 3), ("1 rows", 600)]
+)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_mini_batches_are_of_bytes_or_rows_and_never_of_two_files(
+    size: str, count: int | None, kind: str, tmp_path: Path
+) -> None:
+    project = make_project(tmp_path / "p", kind, size=size, workers=1)
+    succeeds(project)
+    assert output(project) == expected()
+    if count is not None and (kind, size) != ("parquet", "1 MiB"):
+        assert receipt(project)["mini_batches"] == count
+
+
+CONTEXT = """\
+def run(mini_batch, context):
+    one = context.dataset
+    assert len(mini_batch) == context.item_count
+    assert list(mini_batch.index) == list(range(len(mini_batch)))
+    first = one.ranges[0][0]
+    return [f"{context.mini_batch_index} {one.name} {first + k} {one.file[-5:]} {one.rows[0] + k} {row}"
+            for k, row in enumerate(mini_batch["id"])]
+"""
+
+
+def test_a_script_is_told_where_its_rows_are(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", size="70 rows")
+    (project / "score.py").write_text(CONTEXT)
+    text = (project / "workflow.toml").read_text().replace("out/rows.csv", "out/rows.txt")
+    (project / "workflow.toml").write_text(text)
+    succeeds(project)
+    lines = (project / "out/rows.txt").read_text().splitlines()
+    assert lines == [
+        f"{3 * file + k // 70} rows {ROWS * file + k} {file}.csv {k} {1000 * file + k}"
+        for file in range(FILES)
+        for k in range(ROWS)
+    ]
+
+
+# Interrupted
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl.gz", "parquet"])
+def test_killed_runs_go_on_and_the_bytes_are_the_same(kind: str, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", kind)
+    for place in ("after_pwrite", "before_commit", "resume_verified", "after_commit"):
+        killed_at(place, project)
+    said = succeeds(project)
+    assert "goes on: " in said
+    assert output(project) == expected()
+
+
+def test_a_resume_goes_on_with_the_mini_batches_of_the_first_run(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", size="20 rows")
+    killed_at("before_commit", project)
+    write_workflow(project, size="7 rows", workers=1)
+    said = succeeds(project)
+    assert "mini-batches stay as the first run of the step made them" in said
+    assert (output(project), receipt(project)["mini_batches"]) == (expected(), 30)
+
+
+@pytest.mark.parametrize("what", ["removed", "damaged"])
+def test_an_index_that_is_gone_is_made_again(what: str, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p")
+    killed_at("after_commit", project)
+    index = state(project, "rows-rows.index")
+    if what == "removed":
+        index.unlink()
+    else:
+        index.write_bytes(index.read_bytes()[:-9] + b"damaged!!")
+    assert "goes on: " in succeeds(project)
+    assert output(project) == expected()
+
+
+@pytest.mark.fault("J19")
+def test_a_table_that_changed_in_between_begins_anew(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p")
+    killed_at("after_commit", project)
+    with (project / "data/2.csv").open("a") as file:
+        file.write("2200,100.0,d\n")
+    said = succeeds(project)
+    assert "begins anew (files of input rows were added, removed or changed)" in said
+    assert output(project) == expected() + b"2200,200.0,1\n"
+
+
+def test_options_that_say_what_a_record_is_keep_nothing(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p")
+    killed_at("after_commit", project)
+    write_workflow(project, options='delimiter = ";"')
+    said = call(project, "plan").stdout
+    assert "setting changed inputs.rows.delimiter: , → ;" in said
+    assert "begins anew" in said
+
+
+# What is wrong with the data
+
+
+def spoil(project: Path, file: int, row: int, **values: Any) -> None:
+    rows = rows_of(file)
+    rows[row] |= values
+    (project / f"data/{file}.csv").write_bytes(csv_text(rows).encode())
+
+
+@pytest.mark.parametrize("size", ["1KB", "1 MiB"])
+def test_a_value_that_does_not_fit_costs_its_row_alone_which_is_named(size: str, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", size=size, options="sample_rows = 10", settings="error_threshold = 1")
+    spoil(project, 1, 123, x="none at all")
+    said = succeeds(project)
+    assert "1 item of step score failed" in said
+    (entry,) = failed(project)
+    text = (project / "data/1.csv").read_bytes()
+    begin, end = entry["item"]["bytes"]
+    assert entry["item"] == {"file": f"{project}/data/1.csv", "row": 123, "bytes": [begin, end]}
+    assert text[begin:end].startswith(b"1123,none at all,")
+    assert text[begin:end].count(b"1123") == 1
+    for piece in ("1.csv", "'x'", "none at all", "double"):
+        assert piece in entry["message"], entry["message"]
+    assert output(project) == expected().replace(b"1123,123.0,1\n", b"")
+    assert [one["failed"] for one in receipt(project)["details"]["inputs"]["rows"]["files"]] == [0, 1, 0]
+    assert "1.csv, row 123" in said
+
+
+def test_what_failed_is_done_again_and_comes_into_its_place(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", settings="error_threshold = 2\nrun_max_try = 1")
+    script = (project / "score.py").read_text()
+    (project / "score.py").write_text(
+        script.replace(
+            "def run(mini_batch):", "def run(mini_batch):\n    assert not {17, 1150} & set(mini_batch['id'])"
+        )
+    )
+    assert "2 items of step score failed" in succeeds(project)
+    assert [one["item"]["row"] for one in failed(project)] == [17, 150]
+    (project / "score.py").write_text(script)
+    succeeds(project, "retry")
+    assert (output(project), failed(project)) == (expected(), [])
+    assert call(project, "verify").returncode == 0
+
+
+def test_too_few_elements_are_candidates_by_file_and_rows(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", size="70 rows", settings="error_threshold = 1")
+    with (project / "score.py").open("a") as file:
+        file.write("    return frame\ndef run(mini_batch, whole=run):\n    found = whole(mini_batch)\n")
+        file.write("    return found[1:] if 1070 in list(mini_batch['id']) else found\n")
+    succeeds(project)
+    (entry,) = failed(project)
+    (candidates,) = entry["candidates"]
+    begin, end = candidates["bytes"]
+    assert candidates == {"file": f"{project}/data/1.csv", "rows": [70, 140], "bytes": [begin, end]}
+    assert (project / "data/1.csv").read_bytes()[begin:].startswith(b"1070,")
+    assert call(project, "verify").returncode == 0
+
+
+@pytest.mark.fault("J10", "J16")
+def test_files_of_different_headers_are_refused_with_the_difference(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p")
+    text = (project / "data/1.csv").read_text()
+    (project / "data/1.csv").write_text(text.replace("id,x,name", "id,y,name", 1))
+    done = call(project)
+    assert done.returncode == 3, done.stderr
+    for piece in ("data/1.csv", "'x'", "'y'"):
+        assert piece in done.stderr, done.stderr
+
+
+@pytest.mark.fault("J9")
+@pytest.mark.parametrize("text", ["", "id,x,name\n"])
+def test_a_table_without_rows_is_refused(text: str, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p")
+    for file in range(FILES):
+        (project / f"data/{file}.csv").write_text(text)
+    done = call(project)
+    assert done.returncode == 3, done.stderr
+    assert "no rows" in done.stderr or "empty" in done.stderr, done.stderr
+
+
+def test_a_mistyped_pattern_says_what_is_there(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p")
+    write_workflow(project, table="dta/*.csv")
+    done = call(project)
+    assert done.returncode == 3, done.stderr
+    assert "there is no folder" in done.stderr
+    assert "did you mean data?" in done.stderr
+
+
+# Several inputs, files with keys
+
+
+TWO = """\
+schema = 1
+[datasets.a]
+table = "data/*.csv"
+[datasets.b]
+table = "more/*.csv"
+[steps.score]
+inputs = { a = "${datasets.a}", b = "${datasets.b}" }
+outputs = { out = "out/rows.txt" }
+[steps.score.parallel]
+entry_script = "score.py"
+over = ["a", "b"]
+mini_batch_size = "150 rows"
+workers = 2
+"""
+
+
+def test_two_tables_are_split_each_on_its_own(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p")
+    (project / "more").mkdir()
+    (project / "more/x.csv").write_text("id,other\n7,a\n8,b\n")
+    (project / "workflow.toml").write_text(TWO)
+    (project / "score.py").write_text(
+        "def run(mini_batch, context):\n"
+        "    return [f'{context.dataset.name} {context.mini_batch_index} {row}' for row in mini_batch['id']]\n"
+    )
+    succeeds(project)
+    lines = (project / "out/rows.txt").read_text().splitlines()
+    expect = [f"a {2 * file + k // 150} {1000 * file + k}" for file in range(FILES) for k in range(ROWS)]
+    assert lines == [*expect, "b 6 7", "b 6 8"]
+    inputs = receipt(project)["details"]["inputs"]
+    assert [(name, one["items"]) for name, one in inputs.items()] == [("a", FILES * ROWS), ("b", 2)]
+
+
+KEYED = """\
+schema = 1
+[datasets.files]
+files = "data/"
+partition_format = "{user}/{season}-{n}.txt"
+[steps.score]
+inputs = { files = "${datasets.files}" }
+outputs = { out = "out/rows.txt" }
+[steps.score.parallel]
+entry_script = "score.py"
+partition_keys = ["user", "season"]
+items = "any"
+workers = 2
+"""
+
+
+def test_files_with_equal_keys_come_together(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    for user in ("bob", "ann"):
+        (project / "data" / user).mkdir(parents=True)
+        for season in ("winter", "spring"):
+            for number in range(3):
+                (project / "data" / user / f"{season}-{number}.txt").touch()
+    (project / "workflow.toml").write_text(KEYED)
+    (project / "score.py").write_text(
+        "import json\n"
+        "def run(mini_batch, context):\n"
+        "    return [json.dumps([dict(context.partition_key_value), [path[-5:] for path in mini_batch]])]\n"
+    )
+    succeeds(project)
+    found = [json.loads(line) for line in (project / "out/rows.txt").read_text().splitlines()]
+    assert found == [
+        [{"user": user, "season": season}, ["0.txt", "1.txt", "2.txt"]]
+        for user in ("ann", "bob")
+        for season in ("spring", "winter")
+    ]
+
+
+ROWS_BY_KEY = """\
+import json
+def run(mini_batch, context):
+    keys = dict(context.partition_key_value)
+    assert set(mini_batch["name"]) == {keys["name"]}
+    assert list(mini_batch.index) == list(range(len(mini_batch)))
+    return [json.dumps([keys["name"], context.mini_batch_index, list(map(int, mini_batch["id"]))])]
+"""
+
+
+def keyed_project(folder: Path, kind: str = "csv", **keys: Any) -> Path:
+    settings = 'partition_keys = ["name"]\nitems = "any"\n' + keys.pop("settings", "")
+    project = make_project(folder, kind, settings=settings, **keys)
+    text = (project / "workflow.toml").read_text().replace("out/rows.csv", "out/rows.txt")
+    (project / "workflow.toml").write_text(text.replace('mini_batch_size = "1KB"\n', ""))
+    (project / "score.py").write_text(ROWS_BY_KEY)
+    return project
+
+
+def rows_by_name() -> list[list[Any]]:
+    """Name, number of the mini-batch, ids: by name, and in the order of the input."""
+    rows = [row for file in range(FILES) for row in rows_of(file)]
+    names = sorted({row["name"] for row in rows})
+    return [[name, place, [row["id"] for row in rows if row["name"] == name]] for place, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl.gz", "parquet"])
+def test_all_rows_with_equal_keys_come_together(kind: str, tmp_path: Path) -> None:
+    project = keyed_project(tmp_path / "p", kind)
+    succeeds(project)
+    lines = (project / "out/rows.txt").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == rows_by_name()
+    found = receipt(project)
+    assert (found["items_in"], found["mini_batches"], found["failed"]) == (FILES * ROWS, 5, 0)
+    assert not list(state(project, "").glob("*.keys"))
+    assert "nothing to do" in succeeds(project)
+
+
+def test_a_key_that_fails_is_named_and_tried_again_as_a_whole(tmp_path: Path) -> None:
+    project = keyed_project(tmp_path / "p", settings=f"error_threshold = {FILES * ROWS}\nrun_max_try = 2")
+    script = (project / "score.py").read_text()
+    broken = script.replace(
+        "    return", "    open('tries', 'a').write(keys['name'][0])\n    assert keys['name'] != 'd'\n    return"
+    )
+    (project / "score.py").write_text(broken)
+    killed_at("before_commit", project)
+    said = succeeds(project)
+    assert f"{FILES * ROWS // 5} items of step score failed" in said
+    entries = failed(project)
+    assert [entry["item"] for entry in entries] == [{"keys": {"name": "d"}, "row": k} for k in range(FILES * ROWS // 5)]
+    assert "name=d, row 0" in said
+    (project / "score.py").write_text(script)
+    succeeds(project, "retry")
+    lines = (project / "out/rows.txt").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == rows_by_name()
