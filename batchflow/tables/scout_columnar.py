@@ -22,13 +22,14 @@ from batchflow.tables.scout_text import given_types, wanted_columns
 
 PIECES_MAX = 10_000_000
 """Of one file: more would come from a file that lies about its size."""
+_OFFSET_SIZE = 8
 _TEXTS = ("string", "large_string", "string_view")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Of one file.  ``groups``: rows and bytes of its row groups or record batches; ``missing``: columns of integers or
-    truth values in which some are missing, or may be.
+    """Of one file.  ``groups``: rows of its row groups or record batches, and their bytes in memory; ``missing``: columns
+    of integers or truth values in which some are missing, or may be.
     """
 
     types: Mapping[str, str]
@@ -48,6 +49,8 @@ def look_at_columnar(
         tell(path)
         try:
             facts = facts_of(path, options)
+        except DatasetError:
+            raise
         except DAMAGED as error:
             raise DatasetError(f"cannot read {path} as {options.format}: {error}") from None
         wanted = {name: facts.types[name] for name in wanted_columns(options, tuple(facts.types))}
@@ -134,7 +137,8 @@ def parquet_facts(path: str, options: TableOptions) -> Facts:
             for group in groups
             if group.num_rows and _may_miss(group.column(leaves[name]))
         }
-        sizes = [(group.num_rows, max(0, group.total_byte_size)) for group in groups]
+        width = _width(schema)
+        sizes = [(group.num_rows, max(width * group.num_rows, group.total_byte_size)) for group in groups]
         _check_counts(sizes)
         return Facts(types, sizes, frozenset(missing))
 
@@ -147,17 +151,30 @@ def _may_miss(column: parquet.ColumnChunkMetaData) -> bool:
 def arrow_facts(path: str, options: TableOptions) -> Facts:
     """From the footer and the heads of the record batches.  Raises one of ``DAMAGED``."""
     with pa.OSFile(path) as source:
-        types = _types(ipc.open_file(source).schema, path)
+        schema = ipc.open_file(source).schema
+    types = _types(schema, path)
     names = list(types)
     countable = [k for k, name in enumerate(names) if types[name] in TYPES_WITHOUT_MISSING]
     missing, counts = set(), []
     for batch in batches(path, countable or [0]):
         counts.append(batch.num_rows)
         missing |= {name for k, name in enumerate(batch.schema.names) if batch.column(k).null_count}
-    total, size = sum(counts), Path(path).stat().st_size
-    groups = [(count, size * count // max(total, 1)) for count in counts]
+    total, size, width = sum(counts), Path(path).stat().st_size, _width(schema)
+    groups = [(count, max(width * count, size * count // max(total, 1))) for count in counts]
     _check_counts(groups)
     return Facts(types, groups, frozenset(missing & {names[k] for k in countable}))
+
+
+def _width(schema: pa.Schema) -> int:
+    """Bytes that a row takes in memory at least: in a file, values that repeat take next to nothing."""
+    return sum(_width_of(plain_type(field.type)) for field in schema)
+
+
+def _width_of(type: pa.DataType) -> int:
+    try:
+        return int(type.bit_width) // 8 or 1
+    except ValueError:  # of no fixed width
+        return _OFFSET_SIZE
 
 
 def _check_counts(groups: Sequence[tuple[int, int]]) -> None:

@@ -15,6 +15,8 @@ from batchflow.tables.schema import Schema
 from batchflow.tables.scout import scout
 from batchflow.tables.splitting import split_file
 
+TEXT = "str" if int(pd.__version__.partition(".")[0]) >= 3 else "object"
+"""The type of a column of text in pandas."""
 Piece = tuple[str, int, int, int]
 """Path, begin, end, row count."""
 

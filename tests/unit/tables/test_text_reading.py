@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.tables.reading import pieces_of, scouted, whole
+from unit.tables.reading import TEXT, pieces_of, scouted, whole
 
 from batchflow.errors import TableError
 from batchflow.tables.culprits import first_failing
@@ -88,7 +88,7 @@ def test_types_in_pandas(tmp_path):
         "i,n,f,b,m,s\n1,,1.5,true,,x\n-2,3,,False,True,\n",
     )
     frame = whole(CSV, path)
-    assert [str(type) for type in frame.dtypes] == ["int64", "Int64", "float64", "bool", "boolean", "str"]
+    assert [str(type) for type in frame.dtypes] == ["int64", "Int64", "float64", "bool", "boolean", TEXT]
     assert frame["i"].tolist() == [1, -2]
     assert frame["n"].tolist() == [pd.NA, 3]
     assert frame["f"][0] == 1.5 and np.isnan(frame["f"][1])
@@ -299,7 +299,7 @@ def test_one_schema_whichever_file_a_piece_is_of(tmp_path):
     second = written(tmp_path, "x,y\n1.5,c\n,\n", "2.csv")
     third = written(tmp_path, "x,y\n", "3.csv")
     frame = whole(CSV, first, second, third, rows=1)
-    assert [str(type) for type in frame.dtypes] == ["float64", "str"]
+    assert [str(type) for type in frame.dtypes] == ["float64", TEXT]
     assert frame["x"].tolist()[:3] == [1.0, 2.0, 1.5]
 
 
