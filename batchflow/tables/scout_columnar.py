@@ -28,8 +28,8 @@ _TEXTS = ("string", "large_string", "string_view")
 
 @dataclass(frozen=True)
 class Facts:
-    """Of one file.  ``groups``: rows of its row groups or record batches, and their bytes in memory; ``missing``: columns
-    of integers or truth values in which some are missing, or may be.
+    """Of one file.  ``groups``: rows of its row groups or record batches, and their bytes in memory; ``missing``:
+    columns of integers or truth values in which some are missing, or may be.
     """
 
     types: Mapping[str, str]

@@ -102,7 +102,7 @@ def test_a_name_like_another_is_suggested():
     assert suggestion("xyz", ["price", "store"]) is None
 
 
-@pytest.mark.fault("J18")
+@pytest.mark.fault("J18", "S27")
 @pytest.mark.parametrize("version", ["14.0.0", "14", "13.0.0", "0.17.1"])
 def test_a_pyarrow_that_runs_code_from_files_is_refused(monkeypatch, version):
     monkeypatch.setattr(pa, "__version__", version)
