@@ -195,11 +195,11 @@ class _Reader:
         if name is None:
             return None
         extension = Path(file_name or self._outputs[name].path.name).suffix.lower()
-        loc: Loc = ("steps", self._step, "outputs", name)
         found = self._shape.output_format or FORMATS.get(extension)
         if found is None:
             message = f"the format of the rows cannot be told from the name of output `{name}`"
             hint = f"add output_format, or end the name with one of {' '.join(FORMATS)}"
+            loc: Loc = ("steps", self._step, "outputs", name)
             self._scope.problems.add("BF062", message, self._scope.document, loc, hint=hint)
             self._good = False
         for key in ("header", "delimiter", "newline"):
