@@ -43,8 +43,6 @@ class DatasetReader:
         """The dataset with absolute patterns; None when something in it was reported."""
         scope = self._scope
         good = shapes.check_name(self._name, "a dataset", scope.document, self._loc, scope.problems)
-        if self._table is None:
-            return None
         filled = self._filled()
         shape = shapes.check_shape(rules.DATASET, filled, scope.document, self._loc, scope.problems, scope.broken)
         if shape is None:

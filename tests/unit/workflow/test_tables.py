@@ -10,7 +10,7 @@ import tomli
 from unit.workflow.workflow_files import load, make_folder
 
 from batchflow.tables.options import NULL_VALUES, TableOptions
-from batchflow.workflow import json_schema, load_workflow, supported
+from batchflow.workflow import json_schema, load_workflow
 from batchflow.workflow.table_keys import EXTENSIONS
 from batchflow.workflow.values import FileDataset, Input, ParallelSettings, Position, TableDataset
 
@@ -50,11 +50,6 @@ def settings_of(folder: Path, text: str) -> ParallelSettings:
     settings = load(folder, text).steps["p"].parallel
     assert settings is not None
     return settings
-
-
-@pytest.fixture(autouse=True)
-def supported_already(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supported, "TABLES", True)
 
 
 def test_a_table_by_its_name_alone(tmp_path: Path) -> None:

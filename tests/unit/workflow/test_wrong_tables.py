@@ -9,14 +9,6 @@ from unit.workflow.test_tables import FILES, MADE, SALES, TABLE
 from unit.workflow.test_wrong_files import Wrong
 from unit.workflow.workflow_files import refused
 
-from batchflow.workflow import supported
-
-
-@pytest.fixture(autouse=True)
-def supported_already(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supported, "TABLES", True)
-
-
 WRONG = [
     # datasets
     Wrong("neither", TABLE.replace('table = "d.csv"\n', ""), 3, 11, "BF013", "missing key `files` or `table`"),
