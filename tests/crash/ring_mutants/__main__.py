@@ -64,7 +64,7 @@ def make_copy(mutant: Mutant) -> Path:
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "tests"):
         (copy / name).symlink_to(ROOT / name)
     if mutant.patch is not None:
-        command = ["patch", "-p1", "--quiet", "--no-backup-if-mismatch", "-i", str(mutant.patch)]
+        command = ["patch", "-p1", "--fuzz=0", "--quiet", "--no-backup-if-mismatch", "-i", str(mutant.patch)]
         if subprocess.run(command, cwd=copy).returncode:
             raise SystemExit(f"{mutant.patch.name} does not apply to the rings as they are: make it again")
     return copy
