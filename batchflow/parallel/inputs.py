@@ -11,21 +11,18 @@ import os
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from batchflow._core import Listing, ListingBuilder
 from batchflow.errors import DatasetError, ResourceError
 from batchflow.mini_batches import CutGrid, Grid, UniformGrid
 from batchflow.model import FailureEntry
 from batchflow.parallel.values import OverInput
-from batchflow.path_keys import parse_path_keys
 from batchflow.text import safe_text
 from batchflow.worker.inputs import Attachments, describe_grid, describe_input
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """How the whole input is split into mini-batches: by the declaration, or as the first run of the step did it."""
 
     size: int
@@ -224,6 +221,8 @@ class StepInputs:
 
 def _grouped(listing: Listing, over: OverInput, wanted: Sequence[str]) -> tuple[Listing, list[int]]:
     """The files in the order of their keys, and how many there are of each."""
+    from batchflow.path_keys import parse_path_keys  # few steps have such
+
     keys = parse_path_keys(over.partition_format or "")
     places = [keys.names.index(name) for name in wanted]
     groups: dict[tuple[str, ...], array[int]] = {}

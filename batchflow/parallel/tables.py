@@ -16,7 +16,6 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +185,7 @@ class TableOpener:
 
     def _key(self) -> str:
         """Of all that an index is made from; the files' places count, so it is made again in a moved project."""
-        made_from = [_VERSION, self._options.as_json(), asdict(self._split), self._listing.digest().hex()]
+        made_from = [_VERSION, self._options.as_json(), self._split, self._listing.digest().hex()]
         return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
     @property

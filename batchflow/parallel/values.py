@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchflow._core import Listing
 from batchflow.journal.state_folder import ROWS_NAME
-from batchflow.tables.options import TableOptions
 from batchflow.tables.typed import TYPED_FORMATS
 from batchflow.workflow.values import ParallelSettings
+
+if TYPE_CHECKING:
+    from batchflow.tables.options import TableOptions
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,15 @@ Invariant: a range of items lies in one input, and in one piece of a table.
 
 from __future__ import annotations
 
-import mmap
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from batchflow._core import Listing
 from batchflow.mini_batches import CutGrid, Grid, UniformGrid
-from batchflow.tables.index import TableIndex
 
 if TYPE_CHECKING:
+    from batchflow.tables.index import TableIndex
     from batchflow.tables.options import FrameKind
 
 Read: TypeAlias = Callable[[int, int], Any]
@@ -52,9 +51,7 @@ class WorkerInput:
         self.name: str = description["name"]
         self.listing = Listing.attach(tuple(descriptors[:LISTING_DESCRIPTORS]), description["listing"])
         index = descriptors[LISTING_DESCRIPTORS:]
-        self.index = TableIndex.attach(index[0]) if index else None
-        if self.index is not None:
-            self.index.close()
+        self.index = _attached(index[0]) if index else None
         self._partition: tuple[str, list[str]] | None = description.get("partition")
 
     @property
@@ -129,8 +126,7 @@ class WorkerInputs:
         elif "size" in description:
             self.grid = UniformGrid(description["size"], description["item_count"])
         else:
-            size = 8 * (description["cut_count"] + 1)
-            self.grid = CutGrid(memoryview(mmap.mmap(descriptors[0], size, prot=mmap.PROT_READ)).cast("q"))
+            self.grid = _attached_grid(descriptors[0], description["cut_count"])
 
     def reader(self, frame: FrameKind | None) -> Read:
         """What ``run()`` gets of items, whichever input they are of."""
@@ -159,6 +155,21 @@ class WorkerInputs:
         """The input that the item is in, and the first item of that."""
         place = bisect_right(self._first_items, item) - 1
         return self.inputs[place], self._first_items[place]
+
+
+def _attached(descriptor: int) -> TableIndex:
+    from batchflow.tables.index import TableIndex  # not where there are only files
+
+    index = TableIndex.attach(descriptor)
+    index.close()
+    return index
+
+
+def _attached_grid(descriptor: int, cut_count: int) -> CutGrid:
+    import mmap  # most grids have no cuts
+
+    memory = mmap.mmap(descriptor, 8 * (cut_count + 1), prot=mmap.PROT_READ)
+    return CutGrid(memoryview(memory).cast("q"))
 
 
 def _row_reader(listing: Listing, index: TableIndex, frame: FrameKind) -> Read:
