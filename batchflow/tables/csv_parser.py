@@ -91,8 +91,8 @@ class CsvParser:
             as_utf8(data, self._options.encoding), self._conversion_of(dict.fromkeys(columns, pa.binary()))
         )
 
-    def sample(self, data: bytes) -> pa.Table:
-        """All columns as ``texts``; records of another length are left out, they fail when their time comes."""
+    def sample(self, data: bytes, columns: Sequence[str]) -> pa.Table:
+        """As ``texts``; records of another length are left out, they fail when their time comes."""
         parsing = arrow_csv.ParseOptions(
             delimiter=self._parsing.delimiter,
             quote_char=self._parsing.quote_char,
@@ -102,7 +102,7 @@ class CsvParser:
             invalid_row_handler=lambda row: "skip",
         )
         data = as_utf8(data, self._options.encoding, "replace")
-        return self._read(data, self._conversion_of(dict.fromkeys(self._names, pa.binary())), parsing)
+        return self._read(data, self._conversion_of(dict.fromkeys(columns, pa.binary())), parsing)
 
     def misfit(self, data: bytes, table: pa.Table) -> tuple[int, str] | None:
         """Row and column of a value that has been read as a number, but does not look like those of the sample."""

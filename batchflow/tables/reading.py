@@ -5,6 +5,7 @@ One schema for the whole dataset: which types a frame has never depends on the p
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 from batchflow.tables.arrow_floor import require_safe_arrow
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+
+
+def import_ahead(kind: FrameKind) -> None:
+    """Import what readers for ``kind`` use, all of it, so that no file of the user's can take its place later.
+
+    What is not installed is left to ``PieceReader`` to say.
+    """
+    import pyarrow as pa
+
+    if kind == "pandas":
+        pa.table({"x": [1]}).to_pandas(use_threads=False)
+    elif kind == "polars" and importlib.util.find_spec("polars") is not None:
+        import polars as pl
+
+        pl.from_arrow(pa.table({"x": [1]}))
 
 
 class PieceReader:

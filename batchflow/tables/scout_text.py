@@ -58,7 +58,8 @@ class _CsvLook:
         self._options = options
         self._first = ""
         self._names: tuple[str, ...] = ()
-        self._seen: list[Seen] = []
+        self._seen: dict[str, Seen] = {}
+        """Of the columns whose types are not given."""
 
     def add(self, path: str, plain: str) -> None:
         """``plain``: where the text of ``path`` is."""
@@ -67,23 +68,25 @@ class _CsvLook:
             return
         if not self._names:
             self._first, self._names = path, names
-            self._seen = [Seen.NOTHING] * len(names)
+            wanted = wanted_columns(self._options, names)
+            self._seen = {name: Seen.NOTHING for name in wanted if name not in self._options.schema}
         difference = header_difference(self._names, names)
         if difference:
             raise DatasetError(
                 f"{path} has another header than {self._first}: {difference}",
                 hint="files of one dataset have the same columns in the same order: make two datasets of them",
             )
-        parser = CsvParser(self._options, Schema((), names))
-        table = parser.sample(sample_of(plain, self._options))
-        self._seen = [seen | seen_in(table.column(k)) for k, seen in enumerate(self._seen)]
+        if self._seen:
+            table = CsvParser(self._options, Schema((), names)).sample(
+                sample_of(plain, self._options), list(self._seen)
+            )
+            self._seen = {name: seen | seen_in(table.column(name)) for name, seen in self._seen.items()}
 
     def schema(self) -> Schema:
         """Raises ``DatasetError`` for columns that do not exist, and types that are none."""
         given = given_types(self._options, self._names) if self._names else {}
         wanted = wanted_columns(self._options, self._names) if self._names else ()
-        seen = dict(zip(self._names, self._seen, strict=True))
-        columns = [given.get(name) or Column(name, *type_of_seen(seen[name])) for name in wanted]
+        columns = [given.get(name) or Column(name, *type_of_seen(self._seen[name])) for name in wanted]
         schema = Schema(tuple(columns), self._names)
         _check_csv_types(self._options, schema)
         return schema

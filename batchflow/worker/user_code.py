@@ -82,10 +82,12 @@ def _import_ahead(spec: WorkerSpec) -> None:
         import threadpoolctl  # type: ignore[import-untyped]  # noqa: F401
     if spec.kind == "script":
         import batchflow.worker.context
-        import batchflow.worker.results
+        import batchflow.worker.results  # noqa: F401
 
         if spec.frame is not None:
-            import batchflow.tables.reading  # noqa: F401
+            from batchflow.tables.reading import import_ahead
+
+            import_ahead(spec.frame)
     else:
         later.promise("cloudpickle", "linecache", "tokenize", "traceback")
 

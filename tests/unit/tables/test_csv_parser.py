@@ -224,10 +224,10 @@ def test_other_encodings():
 
 
 def test_a_sample_leaves_records_of_another_length_out():
-    table = text_parser(2).sample(b"a,b\nc\nd,e,f\n\xff,g\n")
+    table = text_parser(2).sample(b"a,b\nc\nd,e,f\n\xff,g\n", "01")
     assert rows_of(table) == [[b"a", b"b"], [b"\xff", b"g"]]
     latin = TableOptions("csv", encoding="cp1252", null_values=())
-    assert rows_of(text_parser(2, latin).sample(b"\x81,\xe9\n")) == [["\ufffd".encode(), "é".encode()]]
+    assert rows_of(text_parser(2, latin).sample(b"\x81,\xe9\n", "01")) == [["\ufffd".encode(), "é".encode()]]
 
 
 def test_only_the_columns_that_are_named_are_read():

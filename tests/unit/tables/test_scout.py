@@ -108,7 +108,7 @@ def test_a_sample_is_of_whole_records_whatever_is_read_at_once(tmp_path, monkeyp
     sample = scout_text.sample_of(str(path), CSV)
     assert whole.startswith(sample)
     assert sample in (b"", whole[:12], whole[:21], whole[:20], whole) or sample.endswith(b"\n")
-    assert scout_text.CsvParser(CSV, scout_text.Schema((), ("a", "b"))).sample(sample or b"\n").num_rows <= 3
+    assert scout_text.CsvParser(CSV, scout_text.Schema((), ("a", "b"))).sample(sample or b"\n", "ab").num_rows <= 3
     monkeypatch.setattr(scout_text, "_SAMPLE_SIZE_MAX", 1 << 20)
     assert scout_text.sample_of(str(path), CSV) == whole
 
