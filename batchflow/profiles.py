@@ -46,10 +46,13 @@ class StepProfile(NamedTuple):
     """Attempts that were answered."""
     items: int
     mini_batch_size: int
+    """Items of one; of rows, which come in mini-batches of different sizes, the mean."""
     in_order: bool = True
     """Rows are written in the order of the input."""
     cpu_s: float | None = None
     """CPU time of the workers and what they come from; None until all of them have ended."""
+    over_rows: bool = False
+    """The items are rows of tables."""
 
     @property
     def elapsed_s(self) -> float:
@@ -159,6 +162,8 @@ def find_bottleneck(profile: StepProfile) -> Bottleneck:
     else:
         share, of = _share(parts[kind], profile.phases_s["dispatch"]), "of the workers' time"
     what, hint = _WORDS[kind]
+    if kind == "decode" and profile.over_rows:
+        what = "reading rows"
     hint = _own_hint(profile, kind) or hint
     return Bottleneck(kind, share, f"{what}: {100 * share:.0f} % {of}", hint)
 
@@ -279,6 +284,12 @@ _WORDS: Mapping[str, tuple[str, str]] = {
 """What takes the time, and what helps unless the numbers tell better."""
 
 
+def _try_size(profile: StepProfile, size: int) -> str:
+    if profile.over_rows:
+        return f'try mini_batch_size = "{size:_} rows": they have about {profile.mini_batch_size:,} now'
+    return f"try mini_batch_size = {size} instead of {profile.mini_batch_size}"
+
+
 def _own_hint(profile: StepProfile, kind: str) -> str:
     if kind == "run":
         if profile.cpu_s is not None and profile.cpu_s < WAITING * profile.workers_s["run"]:
@@ -286,10 +297,12 @@ def _own_hint(profile: StepProfile, kind: str) -> str:
         in_use = f"{min(profile.workers, profile.cores)} of {profile.cores} in use"
         return f"more workers help only where cores are free ({in_use})"
     if kind == "small" or (kind == "driver" and _can_grow(profile)):
-        return f"try mini_batch_size = {larger_size(profile)} instead of {profile.mini_batch_size}"
+        return _try_size(profile, larger_size(profile))
     smaller = round_number(_size_max(profile))
     if kind in ("few", "stragglers") and smaller < profile.mini_batch_size:
-        return f"try mini_batch_size = {smaller} instead of {profile.mini_batch_size}"
+        return _try_size(profile, smaller)
+    if kind == "decode" and profile.over_rows:
+        return "columns = [...] in the dataset reads only these; Parquet is read faster than text"
     if kind == "finish" and profile.in_order:
         return 'order = "completion" spares putting rows in order; a faster disk for the output helps'
     return ""

@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from batchflow._core import LAPS, Channel
 from batchflow.clock import Clock
+from batchflow.mini_batches import CutGrid
 from batchflow.parallel.values import ParallelJob
 from batchflow.plan import Plan
 from batchflow.pool.events import PoolEvent, WorkerDied
@@ -125,6 +126,13 @@ class StepClock:
             straggling_s=min(straggling_s(self._waiting), spent_s["wait"]),
             mini_batches=0 if plan is None else plan.attempts,
             items=0 if plan is None else plan.mini_batches.item_count,
-            mini_batch_size=job.settings.mini_batch_size,
+            mini_batch_size=_mean_size(plan, job.settings.mini_batch_size),
+            over_rows=job.inputs[0].table is not None,
             in_order=job.settings.order == "input",
         )
+
+
+def _mean_size(plan: Plan | None, declared: int) -> int:
+    """Items of a mini-batch; the mean where they are not all of the size that is declared."""
+    grid = None if plan is None else plan.mini_batches.grid
+    return max(1, grid.item_count // grid.count) if isinstance(grid, CutGrid) else declared

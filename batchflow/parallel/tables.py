@@ -279,6 +279,8 @@ def _split_files(
 
     def work() -> None:
         for number in waiting:
+            if stop.level > StopLevel.NONE:
+                return
             try:
                 found[number] = split_file(paths[number], options, size=size, rows=rows, threads=threads_each)
             except BaseException as error:
@@ -289,10 +291,10 @@ def _split_files(
     for thread in threads:
         thread.start()
     for thread in threads:
-        while thread.is_alive():
+        while thread.is_alive() and stop.level == StopLevel.NONE:
             thread.join(_WAIT_S)
-            if stop.level > StopLevel.NONE:
-                raise InterruptedRunError("stopped while looking for rows", signal_number=stop.signal_number)
+    if stop.level > StopLevel.NONE:
+        raise InterruptedRunError("stopped while looking for rows", signal_number=stop.signal_number)
     for number in sorted(found):
         if isinstance(one := found[number], BaseException):
             raise one

@@ -167,6 +167,16 @@ def test_mini_batches_that_are_too_small() -> None:
     )
 
 
+def test_mini_batches_of_rows_are_told_of_in_rows() -> None:
+    spent = {"wait": 12.0, "decode": 4.0, "run": 4.0}
+    found = verdict(workers=spent, mini_batches=1_000_000, mini_batch_size=10, items=10_000_000, over_rows=True)
+    assert found[2].startswith('try mini_batch_size = "')
+    assert found[2].endswith(' rows": they have about 10 now')
+    kind, what, hint = verdict(workers={"run": 5.0, "decode": 15.0}, over_rows=True)
+    assert (kind, what) == ("decode", "reading rows: 75 % of the workers' time")
+    assert hint == "columns = [...] in the dataset reads only these; Parquet is read faster than text"
+
+
 def test_short_mini_batches_are_not_too_small_where_there_is_little_around_them() -> None:
     assert verdict(workers={"run": 18, "wait": 2}, mini_batches=1_000_000, items=100_000_000)[0] == "run"
 

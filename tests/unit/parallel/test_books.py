@@ -16,7 +16,7 @@ from unit.parallel.played_disk import PlayedDisk
 from batchflow.clock import FakeClock
 from batchflow.control import StopLevel, StopRequest
 from batchflow.data import list_files
-from batchflow.errors import InternalError, NoRoomError, ResourceError
+from batchflow.errors import InternalError, JournalError, NoRoomError, ResourceError
 from batchflow.mini_batches import MiniBatches
 from batchflow.model import Receipt
 from batchflow.parallel import books as room
@@ -357,6 +357,20 @@ def test_another_number_of_items_than_was_begun_with_is_a_bug_of_ours(desk: Desk
     inputs: Any = SimpleNamespace(item_count=count)
     with pytest.raises(InternalError, match=f"the input has {count} items, the journal 10"):
         desk.books.work(inputs)
+
+
+def test_what_was_cut_is_cut_alike_or_refused(desk: Desk) -> None:
+    cut = StepInputs([FileItems(desk.job.inputs[0], desk.inputs._inputs[0].source)], Split(4, "rows"))
+    assert list(cut.grid.cuts) == [0, 4, 8, 10]  # type: ignore[union-attr]
+    desk.books.begin(cut)
+    books = desk.again()
+    assert not books.resume()
+    work = books.work(cut)
+    assert [work.range(index) for index in range(work.count)] == [(0, 4), (4, 8), (8, 10)]
+    other = StepInputs([FileItems(desk.job.inputs[0], desk.inputs._inputs[0].source)], Split(5, "rows"))
+    for inputs in (other, desk.inputs):
+        with pytest.raises(JournalError, match="the input is not split as it was when the step began"):
+            books.work(inputs)
 
 
 def test_a_receipt_that_does_not_balance_is_none(desk: Desk) -> None:
