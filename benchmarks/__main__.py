@@ -18,7 +18,10 @@ from benchmarks.options import Options
 from benchmarks.peers import HEAVY, LIGHT
 from benchmarks.session import Session
 
-CASES = ("dispatch", "directory", "memory", "mnist", "startup", "gather", "latency", "commit", "listing", "growth")
+CASES = (
+    *("dispatch", "directory", "memory", "mnist", "startup", "gather", "latency", "commit", "listing", "splitting"),
+    "growth",
+)
 PEERS = (*LIGHT, *HEAVY, "batchflow")
 RUNS_MIN = 5
 HERE = Path(__file__).parent

@@ -42,6 +42,8 @@ ROWS: tuple[tuple[str, dict[str, Any], str, str, str], ...] = (
 SINGLES: tuple[tuple[str, str, str, str, str, str], ...] = (
     ("listing", "names", "batchflow", "list", "C loop, sorted", "listing a file by name"),
     ("listing", "manifest", "batchflow", "list", "C loop, sorted", "the same with size and mtime"),
+    ("splitting", "one core", "batchflow", "split", "wc -l", "splitting a CSV with quoted line breaks, one core"),
+    ("splitting", "two cores", "batchflow", "split", "polars count", "the same on two cores"),
     ("gather", "results of 1 MB into one file", "batchflow, process", "gather", "write() only", "gathering 1 MB"),
     ("latency", "one mini-batch at a time", "batchflow", "latency", "Pool.apply", "round trip of one `Pool.submit`"),
     ("startup", "--help", "batchflow", "exit", "argparse stub", "`batchflow --help`"),

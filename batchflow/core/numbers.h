@@ -89,6 +89,7 @@ static bool bf_has_odd_numbers(const uint8_t *bytes, size_t size, uint8_t delimi
                           .quote = quote};
     uint8_t rest[64];
     bf_dialect_begin(&dialect);
+    const bf_word_marks marks = bf_word_marks_of(&dialect);
     for (size_t begin = 0; begin < size; begin += 64) {
         const uint8_t *block = bytes + begin;
         bf_masks masks;
@@ -96,11 +97,7 @@ static bool bf_has_odd_numbers(const uint8_t *bytes, size_t size, uint8_t delimi
             memset(rest, bf_neutral(&dialect), sizeof rest);
             block = memcpy(rest, block, size - begin);
         }
-#if defined(__x86_64__)
-        bf_find_sse2(block, &dialect, &masks);
-#else
-        bf_find_portable(block, &dialect, &masks);
-#endif
+        bf_find_in_word(block, &marks, &masks);
         uint64_t found = masks.line_break | masks.delimiter | (quote ? masks.quote : 0);
         for (; found; found &= found - 1) {
             size_t place = begin + (size_t)__builtin_ctzll(found);

@@ -1,6 +1,8 @@
 /* A file → what its grains are like, by several threads.
  *
- * The file is cut into spans; threads scan them, in any order but never far ahead of the one that is wanted next.
+ * The file is cut into spans; threads scan them, in any order but never far ahead of the one that is wanted next.  Whether
+ * a span begins in quotes is not known before the ones before it are scanned, so it is guessed; each grain says for
+ * which case it was scanned.
  *
  *     span   0  walked │ 1  done │ 2  being scanned │ 3  done │ 4  being scanned │ 5 …
  *                      ^ walked                                                  ^ next
@@ -83,8 +85,16 @@ static int64_t bf_read_behind(const bf_spans *spans, uint8_t *bytes, int64_t siz
     return got == 1 ? bf_read_at(spans->fd, bytes, size, from) : got;
 }
 
+/* Is the byte before these in quotes?  Likely not; but if that puts quotes where none may be, and the other case does
+ * not, it is. */
+static bool bf_guess_inside(const bf_spans *spans, const uint8_t *bytes, size_t size) {
+    return !spans->dialect.is_json && spans->scan(&spans->dialect, bytes, size, false, NULL).is_doubtful
+           && !spans->scan(&spans->dialect, bytes, size, true, NULL).is_doubtful;
+}
+
 static void bf_scan_span(const bf_spans *spans, bf_span *span, uint8_t *bytes) {
     bf_grain *grain = span->grains;
+    bool is_inside = false;
     span->error = 0;
     for (span->stop = span->begin; span->stop < span->end;) {
         int64_t rest = span->end - span->stop, wanted = rest < BF_BLOCK_SIZE ? rest : BF_BLOCK_SIZE;
@@ -93,8 +103,11 @@ static void bf_scan_span(const bf_spans *spans, bf_span *span, uint8_t *bytes) {
         if (got < 0)
             span->error = errno;
         for (int64_t i = 0; i < got; i += spans->grain_size) {
-            int64_t size = got - i < spans->grain_size ? got - i : spans->grain_size;
-            *grain++ = spans->scan(&spans->dialect, bytes + i, (size_t)size, false, NULL);
+            size_t size = (size_t)(got - i < spans->grain_size ? got - i : spans->grain_size);
+            if (grain == span->grains && span->begin > spans->start)
+                is_inside = bf_guess_inside(spans, bytes, size);
+            *grain = spans->scan(&spans->dialect, bytes + i, size, is_inside, NULL);
+            is_inside = grain++->ends_inside;
         }
         span->stop += got < 0 ? 0 : got;
         if (got < wanted)

@@ -1,9 +1,8 @@
 /* A file → where its pieces begin, and how many records each of them has.
  *
- * The grains of a file have been scanned for both cases of what came before them (records_spans.h).  The walk goes over
- * them in order: it knows whether it is in quotes, takes the numbers of that case, and reads a grain again only where a
- * piece begins in it or where parity may lie.  There the automaton decides, and goes on deciding until it stands as
- * parity would have it.
+ * The grains of a file have been scanned (records_spans.h).  The walk goes over them in order: it knows whether it is in
+ * quotes, and reads a grain again only where a piece begins in it, where it was scanned for the other case, or where
+ * parity may lie.  There the automaton decides, and goes on deciding until it stands as parity would have it.
  *
  * The answer depends on the bytes alone: not on threads, spans or grains.
  */
@@ -129,27 +128,33 @@ static int64_t bf_walk_exactly(bf_split *split, int64_t begin, int64_t end) {
     return count;
 }
 
-static int bf_walk_grain(bf_split *split, const bf_grain *grain, int64_t begin, int64_t end) {
+/* Read a grain again and scan it for the case that is known now; split->starts takes its records. */
+static int bf_scan_again(bf_split *split, bool is_inside, int64_t begin, int64_t end, bf_grain *grain) {
+    int outcome = bf_read_again(split, begin, end);
+    if (outcome == 0)
+        *grain = split->spans.scan(&split->spans.dialect, split->room, (size_t)(end - begin), is_inside, split->starts);
+    return outcome;
+}
+
+static int bf_walk_grain(bf_split *split, bf_grain grain, int64_t begin, int64_t end) {
     bf_place before = split->here, *here = &split->here;
-    bool is_exact = !here->is_by_parity || grain->is_doubtful[here->is_inside] || grain->has_nul;
-    int64_t count;
-    if (is_exact) {
-        count = bf_walk_exactly(split, begin, end);
-    } else {
-        count = here->is_inside ? grain->starts_quoted : grain->starts - grain->starts_quoted;
-        here->is_inside ^= grain->flips;
-    }
+    bool is_other_case = here->is_by_parity && grain.is_inside != here->is_inside;
+    int outcome = is_other_case ? bf_scan_again(split, here->is_inside, begin, end, &grain) : 0;
+    if (outcome)
+        return outcome;
+    bool is_exact = !here->is_by_parity || grain.is_doubtful || grain.has_nul;
+    int64_t count = is_exact ? bf_walk_exactly(split, begin, end) : (int64_t)grain.starts;
+    if (!is_exact)
+        here->is_inside = grain.ends_inside;
     here->offset = end;
     if (count <= 0)
         return (int)count;
-    int outcome = 0;
     if (split->record_count && end - split->last.offset > split->spans.dialect.field_size_max && !split->is_exact)
         outcome = bf_check_fields(split, end);
     split->last = before;
     if (!outcome && (split->rows ? split->record_count + count : end) > split->due) {
-        if (!is_exact && (outcome = bf_read_again(split, begin, end)) == 0)
-            split->spans.scan(&split->spans.dialect, split->room, (size_t)(end - begin), before.is_inside,
-                              split->starts);
+        if (!is_exact && !is_other_case)
+            outcome = bf_scan_again(split, before.is_inside, begin, end, &grain);
         outcome = outcome ? outcome : bf_cut(split, begin, end, count);
     }
     split->record_count += count;
@@ -162,7 +167,7 @@ static int bf_walk_span(bf_split *split, const bf_span *span) {
     const bf_grain *grain = span->grains;
     for (int64_t end, from = span->begin; from < span->stop; from = end, grain++) {
         end = span->stop - from < split->spans.grain_size ? span->stop : from + split->spans.grain_size;
-        int outcome = bf_walk_grain(split, grain, from, end);
+        int outcome = bf_walk_grain(split, *grain, from, end);
         if (outcome)
             return outcome;
     }
@@ -171,13 +176,13 @@ static int bf_walk_span(bf_split *split, const bf_span *span) {
 
 /* Without spans: grain by grain, some at a time.  1: there is more. */
 static int bf_walk_some(bf_split *split) {
-    const bf_grain unknown = {.is_doubtful = {true, true}};
+    const bf_grain unknown = {.is_doubtful = true};
     for (int k = 0; k < BF_SPAN_GRAINS; k++) {
         int64_t from = split->here.offset, rest = split->spans.stop - from;
         if (rest <= 0)
             return 0;
         int64_t size = rest < split->spans.grain_size ? rest : split->spans.grain_size;
-        int outcome = bf_walk_grain(split, &unknown, from, from + size);
+        int outcome = bf_walk_grain(split, unknown, from, from + size);
         if (outcome)
             return outcome;
     }

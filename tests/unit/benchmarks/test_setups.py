@@ -6,17 +6,18 @@ import importlib
 
 import pytest
 
-from benchmarks import data, pages, targets
+from benchmarks import data, pages, tables, targets
 from benchmarks.cases import gather
 from benchmarks.entry import megabyte
 from benchmarks.options import Options
 
-CASES = ("startup", "gather", "latency", "commit", "listing", "growth")
+CASES = ("startup", "gather", "latency", "commit", "listing", "splitting", "growth")
 
 
 @pytest.fixture
 def scenarios(monkeypatch, tmp_path):
     monkeypatch.setattr(data, "numbered_files", lambda folder, count: folder / f"files-{count}")
+    monkeypatch.setattr(tables, "quoted_table", lambda folder, size: tables.Table(folder / "table.csv", size, 10))
     options = Options(CASES, None, False, 5, 20_000, 2, None, None, tmp_path, tmp_path, "n", 0.1, big=True)
     return [
         scenario for case in CASES for scenario in importlib.import_module(f"benchmarks.cases.{case}").setup(options)
