@@ -28,7 +28,7 @@ BENCH ?=
 FUZZ ?=
 RINGS ?=
 SOAK ?= --minutes 60
-CORE_TESTS = tests/unit/core tests/system/core
+CORE_TESTS = tests/unit/core tests/system/core tests/unit/tables/test_records.py tests/unit/tables/test_fuzz.py
 # What must not be lost: every branch of it is reached by tests that start no process, so that this takes a minute.
 COVERED = journal/* output/* pool/* failpoints.py private.py isolation.py mini_batches.py plan.py \
 	parallel/books.py parallel/committer.py parallel/outcomes.py parallel/pieces.py parallel/profiling.py parallel/recycling.py \

@@ -151,7 +151,7 @@ def test_parity_is_trusted_again_behind_a_quote_that_quotes_nothing(file):
 def test_all_scans_grains_and_threads_give_one_answer(file, kind):
     chance = random.Random(5)
     tokens = [b"abc", b",", b'"x\ny"', b'""', b"\n", b"\n", b"\r\n", b"\r", b'{"a":1}\n', b"z" * 40]
-    data = b"".join(chance.choices(tokens, k=60_000)) + b"\n"
+    data = b"".join(chance.choices(tokens, k=150_000)) + b"\n"
     for question in ({"size": 1000}, {"rows": 7}, {"size": 50_000}):
         answers = [
             split(file, data, scan=scan, grain=grain, threads=threads, **{**kind, **question})[:3]
@@ -179,6 +179,7 @@ def test_a_file_that_is_shorter_than_it_was_is_seen(file):
         assert found.problem == ("changed", 4, 3)
     found = _core.split_records(fd, 0, 100, **CSV | {"escape": ord("\\")})
     assert found.problem == ("changed", 4, 3)
+    assert _core.split_records(file.put(b"\n\n"), 0, 100, **CSV).problem == ("changed", 2, 3)
 
 
 def test_a_descriptor_that_cannot_be_read_is_an_error():
