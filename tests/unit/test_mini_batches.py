@@ -258,6 +258,11 @@ def test_as_many_mini_batches_as_it_takes_for_so_many_items(
         assert mini_batches.needed(ordinal, wanted, count_max) == (enough[0] if enough else count_max)
 
 
+def test_of_one_size_it_takes_as_many_as_it_would_of_whole_ones() -> None:
+    mini_batches = MiniBatches.of([(0, 95)], 10)
+    assert [mini_batches.needed(0, items, 8) for items in (0, 1, 10, 11, 75, 95)] == [0, 1, 1, 2, 8, 8]
+
+
 def test_a_grid_of_cuts_written_by_hand() -> None:
     grid = cut_grid([3, 3, 2, 5])
     mini_batches = MiniBatches.on([(0, 7), (9, 13)], grid)

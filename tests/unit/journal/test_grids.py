@@ -56,6 +56,14 @@ def test_failed_mini_batches_are_those_of_the_cuts(tmp_path: Path) -> None:
         assert journal.failed_mini_batches().count == 3
 
 
+@pytest.mark.parametrize("cuts", [[0, 5, 3, 10], [0, 3, 3, 10], [0, 3, 5, 9]])
+def test_cuts_that_make_no_sense_are_damage_whatever_their_checksum(tmp_path: Path, cuts: list[int]) -> None:
+    with Journal.open_for_run(tmp_path) as journal:
+        journal.begin(STATE, CutGrid(array("q", cuts)))
+    with Journal.open_for_run(tmp_path) as journal, pytest.raises(JournalError, match="the mini-batches in it are not"):
+        journal.check()
+
+
 @pytest.mark.parametrize(
     "statement",
     [

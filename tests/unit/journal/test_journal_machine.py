@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import tempfile
+from array import array
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from batchflow._core import Extent
 from batchflow.journal.commits import Journal
 from batchflow.journal.state import State, Totals
+from batchflow.mini_batches import CutGrid
 from batchflow.model import FailureEntry
 
 FAST_FOLDER = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+SIZES = st.just([]) | st.lists(st.integers(1, 6), min_size=1, max_size=8)
 SIGNATURE: dict[str, Any] = {"settings": {"n": 1}, "params": {}, "inputs": {}, "code": {}, "upstream": {}}
 
 
@@ -28,6 +31,8 @@ class Model:
     """What the journal must say: a dict for each item, and nothing clever."""
 
     item_count: int
+    number_of: list[int]
+    """The mini-batch of the grid that each item is in."""
     done: dict[int, str] = field(default_factory=dict)
     """Item → ``extent`` or ``failure``; what is missing here is still to do."""
     extents: dict[int, Extent] = field(default_factory=dict)
@@ -61,10 +66,10 @@ class Model:
         )
 
     def failed_mini_batches(self) -> set[int]:
-        """Of three items each; of those that share a shortfall, as many as items are missing."""
-        failed = {item // 3 for item, what in self.done.items() if what == "failure"}
+        """Of the grid; of those that share a shortfall, as many as items are missing."""
+        failed = {self.number_of[item] for item, what in self.done.items() if what == "failure"}
         for one in self.extents.values():
-            touched = sorted({item // 3 for item in range(one.first_item, one.first_item + one.item_count)})
+            touched = sorted({self.number_of[item] for item in range(one.first_item, one.first_item + one.item_count)})
             failed.update(touched[: one.missing])
         return failed
 
@@ -111,15 +116,22 @@ class JournalMachine(RuleBasedStateMachine):
 
     # What the journal is told
 
-    @initialize(item_count=st.integers(1, 30))
-    def begin_first(self, item_count: int) -> None:
+    @initialize(item_count=st.integers(1, 30), sizes=SIZES)
+    def begin_first(self, item_count: int, sizes: list[int]) -> None:
         assert self.journal.state is None
-        self.begin(item_count)
+        self.begin(item_count, sizes)
 
-    @rule(item_count=st.integers(1, 30))
-    def begin(self, item_count: int) -> None:
-        self.journal.begin(State("r1", "score", item_count, SIGNATURE, mini_batch_size=3))
-        self.model = Model(item_count)
+    @rule(item_count=st.integers(1, 30), sizes=SIZES)
+    def begin(self, item_count: int, sizes: list[int]) -> None:
+        """``sizes``: of the mini-batches, if they are not of one; those beyond the last item are left out."""
+        number_of = [number for number, size in enumerate(sizes) for _ in range(size)][:item_count]
+        grid = None
+        if sizes:
+            number_of += [len(sizes)] * (item_count - len(number_of))
+            firsts = [item for item in range(item_count) if item == 0 or number_of[item] != number_of[item - 1]]
+            grid = CutGrid(array("q", [*firsts, item_count]))
+        self.journal.begin(State("r1", "score", item_count, SIGNATURE, mini_batch_size=3), grid)
+        self.model = Model(item_count, number_of or [item // 3 for item in range(item_count)])
 
     @precondition(lambda self: self.model.gaps())
     @rule(data=st.data())

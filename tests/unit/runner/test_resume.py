@@ -137,6 +137,47 @@ def test_files_of_the_script_keep_the_mini_batches_they_were_named_by(
     assert decided(same, interrupted()) == Resumption(resumes=True, notices=(GOES_ON,))
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"mini_batch_size": 1 << 20, "mini_batch_unit": "bytes"}, False),
+        ({"mini_batch_size": 1 << 20, "mini_batch_unit": "rows"}, True),
+        ({"mini_batch_size": 1 << 21, "mini_batch_unit": "bytes"}, True),
+        ({"partition_keys": ("store",)}, False),
+    ],
+)
+def test_what_was_cut_stays_as_the_first_run_cut_it(settings: dict[str, Any], told: bool, tmp_path: Path) -> None:
+    keys = ParallelSettings(
+        tmp_path / "score.py", tmp_path, ("files",), append_row_to="rows", error_threshold=Threshold(5), **settings
+    )
+    outputs = {"rows": "rows.csv", "parts": "parts/"}
+    flow = Flow(tmp_path).parallel("score", keys, inputs={"files": ["in/*"]}, outputs=outputs)
+    past = interrupted(mini_batch_unit="bytes", cut_count=100)
+    past = replace(past, state=replace(past.state, mini_batch_size=1 << 20))
+    notice = ("mini-batches stay as the first run of the step made them",) if told else ()
+    assert decided(flow.build(), past) == Resumption(resumes=True, notices=(*notice, GOES_ON))
+
+
+@pytest.mark.parametrize(
+    ("key", "is_kept"),
+    [
+        ("inputs.files.delimiter", False),
+        ("inputs.files.header", False),
+        ("inputs.files.partition_format", False),
+        ("parallel.partition_keys", False),
+        ("inputs.files.schema", True),
+        ("inputs.files.null_values", True),
+        ("parallel.frame", True),
+    ],
+)
+def test_an_option_that_makes_other_items_leaves_nothing_of_use(key: str, is_kept: bool, workflow: Workflow) -> None:
+    new = changed("settings", **{key: "another"})
+    with pytest.raises(ChangedStepError) as caught:
+        decided(workflow, interrupted(), new)
+    assert caught.value.can_be_kept == is_kept
+    assert key in caught.value.message
+
+
 @pytest.mark.parametrize("wish", ["restart", "forced"])
 def test_what_is_wished_is_dropped_with_one_line(wish: str, workflow: Workflow) -> None:
     assert decided(workflow, interrupted(), **{wish: True}) == Resumption(notices=(f"begins anew; {DROPPED}",))
