@@ -102,7 +102,7 @@ class JournalMachine(RuleBasedStateMachine):
         self.journal = Journal.open_for_run(
             self.folder, durability="process"
         )  # no syncs: what a death leaves is the same
-        self.model = Model(0)
+        self.model = Model(0, [])
 
     def teardown(self) -> None:
         self.journal.close()
