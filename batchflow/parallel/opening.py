@@ -11,6 +11,7 @@ from batchflow.data import list_files
 from batchflow.journal.state import State
 from batchflow.parallel.inputs import FileItems, InputItems, Split, StepInputs
 from batchflow.parallel.values import OverInput, ParallelJob
+from batchflow.tables.shuffle import discard
 
 
 def split_of(job: ParallelJob, state: State | None) -> Split:
@@ -38,6 +39,7 @@ def open_inputs(
     Raises ``DatasetError``, ``ResourceError``, ``InterruptedRunError``.
     """
     say("listing files")
+    _discard_others(job, split)
     opened: list[InputItems] = []
     with contextlib.ExitStack() as stack:
         for over in job.inputs:
@@ -47,6 +49,15 @@ def open_inputs(
             opened.append(one)
         stack.pop_all()
     return StepInputs(opened, split)
+
+
+def _discard_others(job: ParallelJob, split: Split) -> None:
+    """Remove the rows by their keys that runs have left that were by keys, or over another input."""
+    wanted = {f"rows-{one.name}.keys" for one in job.inputs} if split.keys else set()
+    for folder in job.state_folder.glob("rows-*.keys"):
+        if folder.name not in wanted:
+            with contextlib.suppress(OSError):
+                discard(folder)
 
 
 def _open(
