@@ -156,7 +156,11 @@ def _row_violations(content: bytes, expected: Expectation, rows: Mapping[str, tu
 def _entries(expected: Expectation) -> list[dict[str, Any]]:
     if expected.failed_list is None or not expected.failed_list.exists():
         return []
-    return [json.loads(line) for line in expected.failed_list.read_text(encoding="utf-8").splitlines()]
+    entries = [json.loads(line) for line in expected.failed_list.read_text(encoding="utf-8").splitlines()]
+    for entry in entries:
+        if isinstance(entry.get("item"), dict):  # a row of a table
+            entry["item"] = f"{entry['item']['file']}#{entry['item']['row']}"
+    return entries
 
 
 def _failed_items(expected: Expectation) -> list[str]:

@@ -2,7 +2,7 @@
 
     python -m tests.crash.cli_kills --budget quick|nightly --seed N [--only ROUND]
 
-L4 also kills and stops workers, zygote and guardian while the driver goes on, several in a row, with a script whose
+Every third round is over tables.  L4 also kills and stops workers, zygote and guardian while the driver goes on, several in a row, with a script whose
 items kill their workers.  After every kill the same command is typed again; what it leaves is held against the input.
 """
 
@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.crash.real import Project, ended
+from tests.crash.real import Project, TableProject, ended
 
 BUDGETS = {"quick": {"random_kills": 40, "calls": 30}, "nightly": {"random_kills": 600, "calls": 10_000}}
 CALLS = "write,pwrite64,fsync,fdatasync,syncfs,ftruncate,rename,renameat2,unlink,unlinkat,mkdir,rmdir"
@@ -49,7 +49,8 @@ def random_round(campaign: Campaign, number: int) -> None:
     choose = random.Random(f"{campaign.seed} {number}")
     replay = f"--seed {campaign.seed} --only {number}"
     folder = Path(tempfile.mkdtemp(prefix="batchflow-kills-"))
-    project = Project(folder / "p", count=300, pause=0.004, misbehave=MISBEHAVE, size=choose.choice([1, 7, 10, 50]))
+    kind = TableProject if number % 3 == 2 else Project
+    project = kind(folder / "p", count=300, pause=0.004, misbehave=MISBEHAVE, size=choose.choice([1, 7, 10, 50]))
     violations: list[str] = []
     for _ in range(choose.randint(2, 6)):
         with ended(project.start()) as process:

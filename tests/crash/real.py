@@ -14,6 +14,8 @@ from pathlib import Path
 
 from tests.crash.checker import Expectation, check_finished, check_unfinished
 
+TABLES = 3
+"""Files of a project over tables."""
 LEFTOVERS_S = 2.0
 """How long processes of a run may outlive its driver."""
 ROOT = Path(__file__).parents[2]
@@ -56,17 +58,28 @@ class Project:
         self.mark = uuid.uuid4().hex
         self.names = [f"{number:06}" for number in range(count)]
         (folder / "in").mkdir(parents=True)
+        self.make_input()
+        self.write_script(pause, misbehave)
+        (folder / "workflow.toml").write_text(self.workflow(size))
+
+    def make_input(self) -> None:
+        folder = self.folder
         for number, name in enumerate(self.names):  # links are quick to make; a file system allows 65,000 for a file
             if number % 30_000 == 0:
                 source = folder / "in" / name
                 source.touch()
             else:
                 os.link(source, folder / "in" / name)
-        self.write_script(pause, misbehave)
-        (folder / "workflow.toml").write_text(WORKFLOW.format(size=size, more=""))
+
+    def workflow(self, size: int) -> str:
+        return WORKFLOW.format(size=size, more="")
 
     def write_script(self, pause: float, misbehave: str = "pass") -> None:
         (self.folder / "score.py").write_text(SCRIPT.format(pause=pause, misbehave=misbehave))
+
+    def item(self, number: int) -> str:
+        """How the failed list names it."""
+        return f"{self.folder}/in/{self.names[number]}"
 
     @property
     def output(self) -> Path:
@@ -102,11 +115,11 @@ class Project:
 
     def expectation(self, failed: Sequence[str] = ()) -> Expectation:
         """By the input alone."""
-        folder = f"{self.folder}/in/"
-        items = tuple(folder + name for name in self.names)
-        bad = frozenset(folder + name for name in failed)
+        items = tuple(self.item(number) for number in range(len(self.names)))
+        bad = frozenset(item for item, name in zip(items, self.names, strict=True) if name in failed)
         state = self.folder / ".batchflow/workflow/steps/score"
-        rows = {f"{folder}{name}": (f"{name},{len(name) * 7}",) for name in self.names if folder + name not in bad}
+        named = zip(items, self.names, strict=True)
+        rows = {item: (f"{name},{len(name) * 7}",) for item, name in named if item not in bad}
         content = "name,length\n" + "".join(f"{lines[0]}\n" for lines in rows.values())
         return Expectation(
             items=items,
@@ -157,6 +170,34 @@ class Project:
             with contextlib.suppress(OSError):
                 return path.stat().st_size
         return 0
+
+
+class TableProject(Project):
+    """The same with rows of three tables in the place of files."""
+
+    def make_input(self) -> None:
+        for file in range(TABLES):
+            lines = [f'{name},"note of\n{name}"\n' for name in self.names[file::TABLES]]
+            (self.folder / f"in/{file}.csv").write_text("name,note\n" + "".join(lines))
+        self.names = [name for file in range(TABLES) for name in self.names[file::TABLES]]
+
+    def workflow(self, size: int) -> str:
+        text = super().workflow(size).replace('files = "in/*"', 'table = "in/*.csv"')
+        return text.replace(f"mini_batch_size = {size}", f'mini_batch_size = "{size} rows"')
+
+    def write_script(self, pause: float, misbehave: str = "pass") -> None:
+        text = SCRIPT.format(pause=pause, misbehave=misbehave)
+        text = text.replace("for path in mini_batch:", 'for name in mini_batch["name"]:')
+        (self.folder / "score.py").write_text(text.replace("        name = os.path.basename(path)\n", ""))
+
+    def item(self, number: int) -> str:
+        first = 0
+        for file in range(TABLES):
+            count = len(range(file, len(self.names), TABLES))
+            if number < first + count:
+                break
+            first += count
+        return f"{self.folder}/in/{file}.csv#{number - first}"
 
 
 def _state_of(pid: int) -> str:
