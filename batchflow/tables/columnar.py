@@ -61,7 +61,7 @@ class ColumnarReader:
     def _column(self, path: str, first: int, table: pa.Table, column: Column) -> pa.ChunkedArray:
         if column.name not in table.column_names:
             raise TableError(f"{path}: no column {column.name!r} any more", hint=CHANGED_HINT)
-        values = plain(table.column(column.name))
+        values = table.column(column.name)
         if str(values.type) != column.type:
             values = _cast(path, first, values, column)
         if values.null_count and not column.nullable and column.type in TYPES_WITHOUT_MISSING:
@@ -69,13 +69,8 @@ class ColumnarReader:
         return values
 
 
-def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Without dictionaries, which differ from one part of a file to the next."""
-    return values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
-
-
 def plain_type(type: pa.DataType) -> pa.DataType:
-    """The type of ``plain``."""
+    """What a column is read as: without dictionaries, which differ from one part of a file to the next."""
     return type.value_type if pa.types.is_dictionary(type) else type
 
 
@@ -107,42 +102,42 @@ class _ParquetRows:
         """The first row of each row group, and the number of all rows."""
         available = self._file.schema_arrow.names
         self._columns = [name for name in names if name in available]
-        self._batches: Iterator[pa.RecordBatch] | None = None
+        self._group = -1
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        """Those of the row group that are left."""
         self._rest: pa.RecordBatch | None = None
+        """Of the last one, what has not been asked for."""
         self._next = 0
         """The first row of ``_rest``, or of the next batch if there is none."""
 
     def read(self, begin: int, end: int) -> pa.Table:
         """These rows, or those of them that there are."""
-        self._go_to(begin)
         parts: list[pa.RecordBatch] = []
-        while self._next < end:
-            batch = self._rest if self._rest is not None else next(self._batches or iter(()), None)
-            self._rest = None
-            if batch is None:
-                break
-            low, high = max(begin - self._next, 0), min(end - self._next, batch.num_rows)
+        while (wanted := max(begin, self._next) if parts else begin) < min(end, self._begins[-1]):
+            batch = self._batch(wanted)
+            low, high = wanted - self._next, min(end - self._next, batch.num_rows)
             if low < high:
                 parts.append(batch.slice(low, high - low))
-            if high < batch.num_rows:
-                self._rest = batch.slice(high)
+            self._rest = batch.slice(high) if high < batch.num_rows else None
             self._next += high
         return pa.Table.from_batches(parts) if parts else self._file.schema_arrow.empty_table()
 
     def close(self) -> None:
-        self._batches = self._rest = None
+        self._batches, self._rest = iter(()), None
         self._file.close()
 
-    def _go_to(self, row: int) -> None:
-        """To a place at or before ``row``, in its row group."""
-        group = min(bisect_right(self._begins, row), len(self._begins) - 1) - 1
-        if group < 0 or (self._batches is not None and self._begins[group] <= self._next <= row):
-            return
-        groups = list(range(group, len(self._begins) - 1))
-        self._rest, self._next = None, self._begins[group]
-        self._batches = self._file.iter_batches(
-            _BATCH_ROWS, row_groups=groups, columns=self._columns, use_threads=False
-        )
+    def _batch(self, row: int) -> pa.RecordBatch:
+        """What comes next in the row group of ``row``, which is in it or behind it."""
+        group = bisect_right(self._begins, row) - 1
+        if group != self._group or self._next > row:
+            self._group, self._next, self._rest = group, self._begins[group], None
+            self._batches = self._file.iter_batches(
+                _BATCH_ROWS, row_groups=[group], columns=self._columns, use_threads=False
+            )
+        batch = self._rest if self._rest is not None else next(self._batches, None)
+        if batch is None:
+            raise ValueError(f"row group {group} has fewer rows than it says")
+        return batch
 
 
 class _ArrowRows:

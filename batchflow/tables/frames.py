@@ -39,7 +39,7 @@ class Frames:
             _require_polars()
 
     def frame(self, table: pa.Table) -> pd.DataFrame | pa.Table | pl.DataFrame:
-        """``table`` has the columns of the schema."""
+        """``table`` has the columns of the schema, and nothing that pandas has written about them."""
         if self._kind == "arrow":
             return table.combine_chunks()
         if self._kind == "polars":
@@ -50,7 +50,7 @@ class Frames:
 
     def _pandas(self, table: pa.Table) -> pd.DataFrame:
         frame: pd.DataFrame = table.drop_columns(self._nullable).to_pandas(
-            use_threads=False, ignore_metadata=True, types_mapper=self._type if self._mapped else None
+            use_threads=False, types_mapper=self._type if self._mapped else None
         )
         arrays = {name: _nullable_array(table.column(name)) for name in self._nullable}
         if len(arrays) > _INSERTED_MAX:

@@ -134,7 +134,7 @@ def seen_in_lines(lines: Iterable[bytes]) -> JsonSeen:
     seen = JsonSeen()
     for line in lines:
         try:
-            value = json.loads(line)
+            value = json.loads(line.decode())
         except ValueError:
             continue
         if isinstance(value, dict):

@@ -12,6 +12,7 @@ import codecs
 import json
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import json as arrow_json
 
@@ -58,7 +59,7 @@ class JsonParser:
     def problem_of(self, record: bytes) -> str | None:
         """What is wrong with one line as a whole."""
         try:
-            value = json.loads(as_utf8(record, self._encoding))
+            value = json.loads(as_utf8(record, self._encoding).decode())
         except ValueError as error:
             return f"not valid JSON: {error}"
         if not isinstance(value, dict):
@@ -70,7 +71,7 @@ class JsonParser:
 
     def value_of(self, record: bytes, name: str) -> str:
         """What one line has in a column, as JSON; empty if nothing."""
-        values = json.loads(as_utf8(record, self._encoding))
+        values = json.loads(as_utf8(record, self._encoding).decode())
         return json.dumps(values[name], ensure_ascii=False) if name in values else ""
 
     def _read(self, data: bytes, line_count: int, schema: pa.Schema, unexpected: str) -> pa.Table:
@@ -92,18 +93,30 @@ class JsonParser:
 
 def _parts(data: bytes) -> Iterator[tuple[bytes, int]]:
     """Lines that pyarrow can be given at once, and how many they are."""
-    count = data.count(b"\n{") + data.startswith(b"{")
-    ends = data.count(b"}\n") + data.count(b"}\r\n") + data.endswith(b"}")
-    if count == ends == data.count(b"\n") + (not data.endswith(b"\n")) and count <= _LINES_MAX:
+    count = _count_plain_lines(data)
+    if count and count <= _LINES_MAX:
         yield data, count
         return
-    lines = [line for line in data.split(b"\n") if line.strip(b" \t\r")]
+    lines = [line.strip(b" \t\r") for line in data.split(b"\n")]
+    lines = [line for line in lines if line]
+    if not all(line.startswith(b"{") and line.endswith(b"}") for line in lines):
+        raise pa.ArrowInvalid("a line that is no object")
     for begin in range(0, len(lines), _LINES_MAX):
-        some = [line.strip(b" \t\r") for line in lines[begin : begin + _LINES_MAX]]
-        for line in some:
-            if not (line.startswith(b"{") and line.endswith(b"}")):
-                raise pa.ArrowInvalid("a line that is no object")
+        some = lines[begin : begin + _LINES_MAX]
         yield b"\n".join(some), len(some)
+
+
+def _count_plain_lines(data: bytes) -> int:
+    """How many lines there are if each begins with a brace and ends with one; 0 if some do not."""
+    if not data.startswith(b"{") or not data.rstrip(b"\r\n").endswith(b"}"):
+        return 0
+    characters = np.frombuffer(data, np.uint8)
+    breaks = np.flatnonzero(characters == ord("\n"))
+    inner = breaks[: np.searchsorted(breaks, len(data) - 1)]
+    before = characters[inner - 1]
+    last = np.where(before == ord("\r"), characters[inner - 2], before)
+    is_plain = np.all(last == ord("}")) and np.all(characters[inner + 1] == ord("{"))
+    return len(inner) + 1 if is_plain else 0
 
 
 def _kind(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ from hypothesis import strategies as st
 from pyarrow import ipc, parquet
 from unit.tables.reading import TEXT, pieces_of, scouted, whole
 
-from batchflow.errors import TableError
+from batchflow.errors import DatasetError, TableError
 from batchflow.tables.options import TableOptions
-from batchflow.tables.reading import PieceReader
+from batchflow.tables.reading import PieceReader, import_ahead
 from batchflow.tables.schema import Schema
 from batchflow.tables.scout_columnar import cut
 
@@ -138,6 +139,24 @@ def test_a_large_row_group_is_decoded_once_for_pieces_that_follow_each_other(tmp
     assert opened == [[0]]
 
 
+def test_row_groups_that_nobody_asks_for_are_not_decoded(tmp_path, monkeypatch):
+    path = written(tmp_path, pa.table({"x": range(100)}), "parquet", group=10)
+    decoded = []
+    original = parquet.ParquetFile.iter_batches
+
+    def counting(self, *args, **keywords):
+        for batch in original(self, *args, **keywords):
+            decoded.append(batch.num_rows)
+            yield batch
+
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", counting)
+    schema, pieces = pieces_of(PARQUET, path, rows=5)
+    reader = PieceReader(PARQUET, schema, "pandas")
+    for number in (0, 1, 19, 3):
+        assert reader.read(*pieces[number], 0, 5)["x"].tolist() == list(range(5 * number, 5 * number + 5))
+    assert decoded == [10, 10, 10]  # of the first group, of the last, and of the second
+
+
 @FORMATS
 def test_only_columns_that_are_named_are_read_in_their_order(tmp_path, format):
     table = pa.table({"a": [1, 2], "a.b": ["x", "y"], "s": [{"t": 1}, {"t": 2}], "c": [0.5, 1.5]})
@@ -151,9 +170,10 @@ def test_integers_are_nullable_in_all_pieces_if_one_file_misses_some(tmp_path, f
     first = written(tmp_path, pa.table({"i": [1, 2], "b": [True, False]}), format, name="1")
     second = written(tmp_path, pa.table({"i": [None, 2], "b": [True, None]}), format, name="2")
     assert [str(type) for type in whole(TableOptions(format), first).dtypes] == ["int64", "bool"]
-    frame = whole(TableOptions(format), first, second, rows=1)
-    assert [str(type) for type in frame.dtypes] == ["Int64", "boolean"]
-    assert frame["i"].tolist() == [1, 2, pd.NA, 2]
+    for paths, values in (((first, second), [1, 2, pd.NA, 2]), ((second, first), [pd.NA, 2, 1, 2])):
+        frame = whole(TableOptions(format), *paths, rows=1)
+        assert [str(type) for type in frame.dtypes] == ["Int64", "boolean"]
+        assert frame["i"].tolist() == values
 
 
 def test_parquet_without_statistics_may_miss_values(tmp_path):
@@ -281,6 +301,23 @@ def test_text_that_is_no_utf8_is_refused(tmp_path, format):
     schema, (piece,) = pieces_of(TableOptions(format), path)
     with pytest.raises(TableError, match=r"rows 0 to 1 cannot be read: .*UTF8"):
         PieceReader(TableOptions(format), schema, "pandas").read(*piece, 0, 1)
+
+
+def test_polars(tmp_path):
+    polars = pytest.importorskip("polars")
+    path = written(tmp_path, table_of(20), "parquet")
+    schema, pieces = pieces_of(PARQUET, path, rows=6)
+    import_ahead("polars")
+    reader = PieceReader(PARQUET, schema, "polars")
+    frames = [reader.read(*piece, 0, piece[3]) for piece in pieces]
+    assert polars.concat(frames).equals(polars.from_arrow(table_of(20)).cast({"c": polars.String}))
+
+
+def test_polars_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(DatasetError, match=r'^as = "polars" needs polars$') as caught:
+        PieceReader(PARQUET, Schema(()), "polars")
+    assert caught.value.hint == "pip install polars"
 
 
 def test_the_schema_of_a_scout_travels(tmp_path):

@@ -133,6 +133,22 @@ def test_programs_that_quote_everything_quote_missing_numbers_too():
             parser.parse(data)
 
 
+def test_where_missing_numbers_are_quoted_once_columns_are_read_apart_from_then_on(monkeypatch):
+    reads = []
+    original = CsvParser._read
+
+    def counting(self, *args):
+        reads.append(1)
+        return original(self, *args)
+
+    monkeypatch.setattr(CsvParser, "_read", counting)
+    parser = typed({"i": "int64", "s": "string"})
+    for data, count in ((b'1,"x"\n', 1), (b'"","x"\n', 3), (b'1,"x"\n', 2)):
+        reads.clear()
+        parser.parse(data)
+        assert len(reads) == count
+
+
 def test_in_a_table_of_one_column_a_missing_value_may_be_quoted():
     parser = typed({"x": "double"})
     assert rows_of(parser.parse(b'1.5\n""\n2.5\n')) == [[1.5], [None], [2.5]]
@@ -157,7 +173,8 @@ def test_an_integer_in_another_form_is_no_integer_of_an_inferred_column(text, pl
 
 
 @pytest.mark.parametrize(
-    "text", ["9007199254740993", "9007199254740993.5", "-9007199254740993", "007.5", " 1.5", "1.5 "]
+    "text",
+    ["9007199254740993", "9007199254740993.0", "9007199254740993.5", "-9007199254740993", "007.5", " 1.5", "1.5 "],
 )
 def test_a_number_that_a_double_is_not_equal_to_is_none_of_an_inferred_column(text):
     parser = typed({"x": "double", "y": "string"})
@@ -170,6 +187,20 @@ def test_numbers_as_they_are_written_fit(text):
     parser = typed({"x": "double", "y": "string"})
     data = f"1.5, 007\n{text},01\n".encode()
     assert parser.misfit(data, parser.parse(data)) is None
+
+
+@pytest.mark.parametrize("text", ["NAN", "Nan", "Infinity", "INF", "-infinity"])
+def test_words_that_arrow_takes_for_numbers_are_none_of_an_inferred_column(text):
+    parser = typed({"x": "double", "y": "string"})
+    data = f"1.5,a\n{text},b\n".encode()
+    assert parser.misfit(data, parser.parse(data)) == (1, "x")
+
+
+def test_an_odd_number_behind_an_escape_is_found():
+    parser = typed({"x": "int64", "y": "string"}, escape="\\")
+    assert parser.misfit(b"1,a\n2,b\n", parser.parse(b"1,a\n2,b\n")) is None
+    data = b"1,a\n\\07,b\n"
+    assert parser.misfit(data, parser.parse(data)) == (1, "x")
 
 
 def test_a_number_too_large_for_a_double_is_refused():

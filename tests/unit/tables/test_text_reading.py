@@ -204,14 +204,27 @@ def test_a_file_that_has_changed_is_noticed(tmp_path):
         (b"{'a': 1}", "not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         (b'{"a": 1}{"a": 2}', "not valid JSON: Extra data: line 1 column 9 (char 8)"),
         (b'{"a": 99999999999999999999}', "column 'a': expected int64, got '99999999999999999999'"),
+        (
+            b'{"a": 1, "s": "\xff"}',
+            "not valid JSON: 'utf-8' codec can't decode byte 0xff in position 15: invalid start byte",
+        ),
+        (
+            b'\xef\xbb\xbf{"a": 1}',
+            "not valid JSON: Unexpected UTF-8 BOM (decode using utf-8-sig): line 1 column 1 (char 0)",
+        ),
     ],
 )
 def test_a_line_that_does_not_fit_is_named(tmp_path, line, message):
     data = b'{"a": 1}\n\n' + line + b'\n {"a": 3, "f": 1}\n'
     path = written(tmp_path, data, "t.jsonl")
+    schema = {"a": "int64", "f": "double", "s": "string"}
     with pytest.raises(TableError) as caught:
-        read(path, {"a": "int64", "f": "double"}, JSONL, begin=0, rows=3)
+        read(path, schema, JSONL, begin=0, rows=3)
     assert caught.value.message == f"{path}:3 (byte 10): {message}"
+    path.write_bytes(data[10:])
+    with pytest.raises(TableError) as caught:
+        read(path, schema, JSONL, begin=0, rows=2)
+    assert caught.value.message == f"{path}:1 (byte 0): {message}"
 
 
 def test_objects_that_do_not_lie_one_to_a_line_are_refused(tmp_path):
