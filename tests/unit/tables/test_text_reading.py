@@ -94,7 +94,7 @@ def test_types_in_pandas(tmp_path):
     assert frame["f"][0] == 1.5 and np.isnan(frame["f"][1])
     assert frame["b"].tolist() == [True, False]
     assert frame["m"].tolist() == [pd.NA, True]
-    assert frame["s"][0] == "x" and np.isnan(frame["s"][1])
+    assert frame["s"][0] == "x" and pd.isna(frame["s"][1])
     assert list(frame.columns) == ["i", "n", "f", "b", "m", "s"]
 
 
