@@ -2,8 +2,9 @@
 
     python -m tests.crash.cli_kills --budget quick|nightly --seed N [--only ROUND]
 
-Every third round is over tables.  L4 also kills and stops workers, zygote and guardian while the driver goes on, several in a row, with a script whose
-items kill their workers.  After every kill the same command is typed again; what it leaves is held against the input.
+Every third round is over tables.  L4 also kills and stops workers, zygote and guardian while the driver goes on,
+several in a row, with a script whose items kill their workers.  After each kill the same command is typed again, and
+what it leaves is held against the input.
 """
 
 from __future__ import annotations
