@@ -205,7 +205,7 @@ class _RunReader:
         return found
 
 
-def _firsts(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+def _firsts(codes: NDArray[Any]) -> NDArray[np.int64]:
     """Where another code begins, among sorted ones."""
     return np.flatnonzero(np.append(True, codes[1:] != codes[:-1])).astype(np.int64)
 
