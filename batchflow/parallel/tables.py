@@ -17,12 +17,12 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchflow._core import Listing
 from batchflow.control import StopLevel, StopRequest
 from batchflow.data import list_files
-from batchflow.errors import BatchflowError, DatasetError, InterruptedRunError, ResourceError
+from batchflow.errors import DatasetError, InterruptedRunError, ResourceError
 from batchflow.parallel.inputs import Split
 from batchflow.parallel.scouting import Scout
 from batchflow.parallel.values import OverInput
@@ -44,6 +44,15 @@ _KEYED_SIZE = 8 << 20
 _WAIT_S = 0.1
 
 
+class _Read(NamedTuple):
+    """A piece that was read to find rows in it, and where the last one found ends: they are asked for in order."""
+
+    piece: int
+    data: bytes
+    row: int
+    byte: int
+
+
 class TableItems:
     """The rows of one table."""
 
@@ -57,7 +66,7 @@ class TableItems:
         self._keyed = keyed
         self._options = options
         self._index = index
-        self._piece: tuple[int, bytes] = -1, b""
+        self._read = _Read(-1, b"", 0, 0)
 
     @property
     def item_count(self) -> int:
@@ -97,13 +106,16 @@ class TableItems:
         path = self.listing.path(piece.file)
         if self._options.format not in ("csv", "jsonl") or compression_of(path) or self._index.has_keys:
             return {}
-        if self._piece[0] != number:
+        last = self._read
+        if last.piece != number or last.row > skip:
             data = b""
             with contextlib.suppress(OSError), Path(path).open("rb", buffering=0) as file:
                 data = os.pread(file.fileno(), piece.end - piece.begin, piece.begin)
-            self._piece = number, data
-        with contextlib.suppress(BatchflowError, ValueError):  # the file is not as it was
-            begin, end = find_records(self._piece[1], self._options, skip, row_count)
+            last = _Read(number, data, 0, 0)
+        with contextlib.suppress(ValueError):  # the file is not as it was
+            begin, end = find_records(last.data[last.byte :], self._options, skip - last.row, row_count)
+            begin, end = last.byte + begin, last.byte + end
+            self._read = last._replace(row=skip + row_count, byte=end)
             return {"bytes": [piece.begin + begin, piece.begin + end]}
         return {}
 

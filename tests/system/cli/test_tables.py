@@ -176,6 +176,36 @@ def test_what_failed_is_done_again_and_comes_into_its_place(tmp_path: Path) -> N
     assert call(project, "verify").returncode == 0
 
 
+def test_what_failed_for_its_type_is_done_again_with_another_schema(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", options="sample_rows = 10", settings="error_threshold = 1")
+    spoil(project, 1, 123, id="")
+    assert 'hint: declare it: schema = { id = "int64?" }' in failed_message(succeeds(project), project)
+    write_workflow(project, options='sample_rows = 10\nschema = { id = "int64?" }', settings="error_threshold = 1")
+    said = succeeds(project, "retry")
+    assert "inputs.rows.schema" in said
+    assert (output(project), failed(project)) == (expected().replace(b"1123,123.0,1\n", b",123.0,1\n"), [])
+    assert "nothing to do" in succeeds(project)
+
+
+def failed_message(said: str, project: Path) -> str:
+    (entry,) = failed(project)
+    assert "1 item of step score failed" in said
+    return str(entry["message"])
+
+
+def test_a_corrected_file_is_other_rows_which_a_retry_says(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", options="sample_rows = 10", settings="error_threshold = 1")
+    spoil(project, 1, 123, x="none at all")
+    succeeds(project)
+    spoil(project, 1, 123)
+    done = call(project, "retry")
+    assert done.returncode == 6, done.stderr
+    assert "files of input rows were added, removed or changed" in done.stderr
+    assert "batchflow run" in done.stderr
+    succeeds(project)
+    assert (output(project), failed(project)) == (expected(), [])
+
+
 def test_too_few_elements_are_candidates_by_file_and_rows(tmp_path: Path) -> None:
     project = make_project(tmp_path / "p", size="70 rows", settings="error_threshold = 1")
     with (project / "score.py").open("a") as file:

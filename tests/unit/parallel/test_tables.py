@@ -256,3 +256,13 @@ def test_rows_of_each_key_are_a_mini_batch(scene: Scene) -> None:
     once_more = scene.inputs(split)
     assert (len(scene.jobs), once_more.names(0, 1)) == (4, [{"keys": {"name": "a"}, "row": 0}])
     once_more.close()
+
+
+def test_rows_are_found_in_any_order(scene: Scene) -> None:
+    (scene.folder / "in/a.csv").write_text("id,name\n" + "".join(f'{k},"{k}\n"\n' for k in range(50)))
+    inputs = scene.inputs(Split(1 << 20, "bytes"))
+    text = (scene.folder / "in/a.csv").read_bytes()
+    for first, last in [(0, 1), (1, 2), (7, 9), (48, 50), (3, 4), (4, 5), (49, 50), (0, 50)]:
+        begin, end = inputs.candidates(first, last)[0]["bytes"]  # type: ignore[index]
+        assert text[begin:end] == b"".join(b'%d,"%d\n"\n' % (k, k) for k in range(first, last))
+    inputs.close()
