@@ -41,6 +41,9 @@ class TypedJob:
     target: Path
     output_format: str
 
+    def as_json(self) -> dict[str, Any]:
+        return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
+
 
 class Written(NamedTuple):
     """A file as it was written; ``checksum``: CRC-32C."""
@@ -56,10 +59,9 @@ def make_typed(job: TypedJob, is_stopping: Callable[[], bool]) -> Written | None
     Raises ``NoRoomError`` if the disk is full, ``ResourceError`` for other trouble of the machine's, ``JournalError``
     if the rows are not those that were committed.
     """
-    content = {name: str(value) if isinstance(value, Path) else value for name, value in vars(job).items()}
     job_file, log = os.memfd_create("batchflow-job"), os.memfd_create("batchflow-log")
     try:
-        os.write(job_file, json.dumps(content).encode())
+        os.write(job_file, json.dumps(job.as_json()).encode())
         with _started(job_file, log) as process:
             text = _heard(process, is_stopping)
             if text is None:

@@ -2,9 +2,9 @@
 
     python -m tests.crash.cli_kills --budget quick|nightly --seed N [--only ROUND]
 
-Every third round is over tables.  L4 also kills and stops workers, zygote and guardian while the driver goes on,
-several in a row, with a script whose items kill their workers.  After each kill the same command is typed again, and
-what it leaves is held against the input.
+Every third round is over tables, every fifth makes a parquet file.  L4 also kills and stops workers, zygote, guardian
+and the process that makes the file while the driver goes on, several in a row, with a script whose items kill their
+workers.  After every kill the same command is typed again; what it leaves is held against the input.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from pathlib import Path
 from tests.crash.real import Project, TableProject, ended
 
 BUDGETS = {"quick": {"random_kills": 40, "calls": 30}, "nightly": {"random_kills": 600, "calls": 10_000}}
+TYPED_EACH = 5
+"""One round of so many has a parquet file to make, by another process."""
 CALLS = "write,pwrite64,fsync,fdatasync,syncfs,ftruncate,rename,renameat2,unlink,unlinkat,mkdir,rmdir"
 POISON = "000123"
 MISBEHAVE = f"""if name == "{POISON}" or (context.attempt == 1 and name.endswith("77")): os.kill(os.getpid(), 11)"""
@@ -51,7 +53,8 @@ def random_round(campaign: Campaign, number: int) -> None:
     replay = f"--seed {campaign.seed} --only {number}"
     folder = Path(tempfile.mkdtemp(prefix="batchflow-kills-"))
     kind = TableProject if number % 3 == 2 else Project
-    project = kind(folder / "p", count=300, pause=0.004, misbehave=MISBEHAVE, size=choose.choice([1, 7, 10, 50]))
+    size, is_typed = choose.choice([1, 7, 10, 50]), number % TYPED_EACH == 0
+    project = kind(folder / "p", count=300, pause=0.004, misbehave=MISBEHAVE, size=size, is_typed=is_typed)
     violations: list[str] = []
     for _ in range(choose.randint(2, 6)):
         with ended(project.start()) as process:

@@ -117,7 +117,8 @@ class Lab:
         self.shared = Shared()
         self._workload: Workload | None = None
         self._commands: list[Command] = []
-        self._is_warm = False
+        self._warm: set[bool] = set()
+        """Whether what text needs has been imported, and what typed outputs need."""
         base.mkdir(parents=True, exist_ok=True)
         (base / "boot").write_text("00000000-0000-0000-0000-000000000000\n")
         self.shown: dict[int, int] = {}
@@ -146,13 +147,14 @@ class Lab:
 
     def _warm_up(self) -> None:
         """Import what the run of a command imports, so that no fork has to do it again."""
-        if not self._is_warm:
+        assert self._workload is not None
+        if self._workload.is_typed not in self._warm:
             for name in self.run(0).report.get("imported", ()):
                 with contextlib.suppress(ImportError):
                     importlib.import_module(name)
             gc.collect()
             gc.freeze()
-            self._is_warm = True
+            self._warm.add(self._workload.is_typed)
             self.clear()
 
     def clear(self) -> None:

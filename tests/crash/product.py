@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from batchflow.clock import FakeClock
 from batchflow.errors import BatchflowError
 from batchflow.model import Event, Notice, StepProgress
-from batchflow.output import ordering
+from batchflow.output import ordering, typed, typed_child, typed_file
 from batchflow.parallel import books, committer, feeder, pace
 from batchflow.parallel import runner as parallel_runner
 from batchflow.runner.values import RunOptions
 from batchflow.runner.workflow_run import WorkflowRun
+from batchflow.worker.results import make_encoder
 from batchflow.workflow import load_workflow
 from tests.crash.played import Answer, Cast, PlayedPool, Request
-from tests.crash.workloads import Phase, Workload
+from tests.crash.workloads import GROUP_ROWS, Phase, Workload
 
 if TYPE_CHECKING:
     from tests.crash.lab import Shared
@@ -37,6 +39,15 @@ def _stage(workload: Workload, cast: Cast, clock: FakeClock) -> None:
     pace.QUEUE_NS = 0  # how much a worker is given in advance shall not depend on how fast this machine is
     ordering._BLOCK = 1024  # the ordered copy is written in several pieces
     committer.VERIFY_ALL_SIZE = workload.verify_all_size
+    vars(books)["make_typed"] = _make_typed
+    typed_file.GROUP_ROWS = GROUP_ROWS
+    typed_file._BLOCK = 1024
+
+
+def _make_typed(job: typed.TypedJob, _: Callable[[], bool]) -> typed.Written:
+    """What the process that makes the file does, in this one: its operations on files are crashed like all others."""
+    answer = typed_child.answer(job.as_json())
+    return typed._answer(job, json.dumps(answer).encode(), 0, b"")
 
 
 class Command:
@@ -92,6 +103,11 @@ class Command:
         rows = workload.rows(request.start, request.count, phase)
         if workload.format is None:
             return Answer(len(rows))
+        if workload.is_typed:
+            names = workload.columns.split(",")
+            encoder = make_encoder(output_format="parquet")
+            encoded = encoder.encode([dict(zip(names, row.split(","), strict=True)) for row in rows], len(rows))
+            return Answer(*encoded)
         header = f"{workload.columns}\n" if workload.columns else ""
         return Answer(len(rows), header.encode(), "".join(row + "\n" for row in rows).encode())
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,7 +40,7 @@ schema = 1
 files = "in/*"
 [steps.score]
 inputs = {{ files = "${{datasets.files}}" }}
-outputs = {{ rows = "out/rows.csv" }}
+outputs = {{ rows = "out/{output}" }}
 [steps.score.parallel]
 entry_script = "score.py"
 mini_batch_size = {size}
@@ -51,10 +53,14 @@ run_invocation_timeout = "5 s"
 
 
 class Project:
-    """A folder with a workflow of one parallel step over ``count`` files, scored into a CSV file."""
+    """A folder with a workflow of one parallel step over ``count`` files, scored into a CSV or a parquet file."""
 
-    def __init__(self, folder: Path, *, count: int, pause: float, misbehave: str = "pass", size: int = 10) -> None:
+    def __init__(
+        self, folder: Path, *, count: int, pause: float, misbehave: str = "pass", size: int = 10, is_typed: bool = False
+    ) -> None:
         self.folder = folder
+        self.is_typed = is_typed
+        self.output = folder / "out" / ("rows.parquet" if is_typed else "rows.csv")
         self.mark = uuid.uuid4().hex
         self.names = [f"{number:06}" for number in range(count)]
         (folder / "in").mkdir(parents=True)
@@ -72,7 +78,7 @@ class Project:
                 os.link(source, folder / "in" / name)
 
     def workflow(self, size: int) -> str:
-        return WORKFLOW.format(size=size, more="")
+        return WORKFLOW.format(output=self.output.name, size=size, more="")
 
     def write_script(self, pause: float, misbehave: str = "pass") -> None:
         (self.folder / "score.py").write_text(SCRIPT.format(pause=pause, misbehave=misbehave))
@@ -82,12 +88,8 @@ class Project:
         return f"{self.folder}/in/{self.names[number]}"
 
     @property
-    def output(self) -> Path:
-        return self.folder / "out/rows.csv"
-
-    @property
     def partial(self) -> Path:
-        return self.folder / "out/rows.csv.partial"
+        return self.output.with_name(f"{self.output.name}.partial")
 
     def start(self, *, before: Sequence[str] = (), verb: str = "run") -> subprocess.Popen[bytes]:
         """The command, in a session of its own; its words are kept in ``said``."""
@@ -123,14 +125,15 @@ class Project:
         content = "name,length\n" + "".join(f"{lines[0]}\n" for lines in rows.values())
         return Expectation(
             items=items,
-            rows=rows,
+            rows=None if self.is_typed else rows,
             failed=bad,
-            header="name,length",
+            header="" if self.is_typed else "name,length",
             output=self.output,
-            reference=content.encode(),
+            reference=_typed_file([lines[0] for lines in rows.values()]) if self.is_typed else content.encode(),
+            row_count=len(rows) if self.is_typed else None,
             failed_list=state / "failed.jsonl",
             receipt=state / "receipt.json",
-            folders={self.folder / "out": r"rows\.csv"},
+            folders={self.folder / "out": re.escape(self.output.name)},
         )
 
     def check(self, failed: Sequence[str] = ()) -> list[str]:
@@ -198,6 +201,17 @@ class TableProject(Project):
                 break
             first += count
         return f"{self.folder}/in/{file}.csv#{number - first}"
+
+
+def _typed_file(rows: Sequence[str]) -> bytes:
+    """A parquet file of these rows as Arrow writes it, with nothing of batchflow's."""
+    import pyarrow
+    from pyarrow import parquet
+
+    names, lengths = zip(*(row.split(",") for row in rows), strict=True)
+    buffer = io.BytesIO()
+    parquet.write_table(pyarrow.table({"name": names, "length": list(map(int, lengths))}), buffer)
+    return buffer.getvalue()
 
 
 def _state_of(pid: int) -> str:

@@ -6,9 +6,11 @@ A phase is one command, given until it ends as it must; the next phase finds wha
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,23 @@ from typing import Any
 from tests.crash.checker import Expectation
 
 STEP = "score"
+TYPED = ("parquet", "arrow")
+GROUP_ROWS = 20
+"""Of a typed output, so that it has several groups."""
+
+
+@functools.lru_cache
+def typed_file(columns: str, rows: tuple[str, ...]) -> bytes:
+    """A parquet file of texts as Arrow writes it, with nothing of batchflow's."""
+    import pyarrow
+    from pyarrow import parquet
+
+    names = columns.split(",")
+    values = list(zip(*(row.split(",") for row in rows), strict=True))
+    buffer = io.BytesIO()
+    table = pyarrow.table({name: list(one) for name, one in zip(names, values, strict=True)})
+    parquet.write_table(table, buffer, row_group_size=GROUP_ROWS)
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -69,8 +88,12 @@ class Workload:
         """Of the rows, below the workflow's folder."""
         if self.format is None:
             return None
-        suffix = {"text": "txt", "csv": "csv", "jsonl": "jsonl"}[self.format]
+        suffix = {"text": "txt"}.get(self.format, self.format)
         return "out/rows/rows.txt" if self.in_folder else f"out/rows.{suffix}"
+
+    @property
+    def is_typed(self) -> bool:
+        return self.format in TYPED
 
     def is_durable(self, phase_index: int) -> bool:
         """Whether what is reported as done in that phase survives a power loss."""
@@ -85,12 +108,19 @@ class Workload:
         value = (text * 6)[: 60 + index * 37 % 340]
         if self.format == "jsonl":
             return json.dumps({"item": self.item(index), "value": value})
-        return f"{self.item(index)}{',' if self.format == 'csv' else ' '}{value}"
+        return f"{self.item(index)}{',' if self.columns else ' '}{value}"
 
     @property
     def columns(self) -> str:
-        """The header line, where the format has one."""
-        return "item,value" if self.format == "csv" else ""
+        """What names them, where the format does; of typed rows the same text."""
+        return "item,value" if self.format in ("csv", *TYPED) else ""
+
+    def file_of(self, rows: Sequence[str]) -> bytes:
+        """The complete output with these rows."""
+        if self.is_typed:
+            return typed_file(self.columns, tuple(rows))
+        lines = [self.columns] * bool(self.columns) + [*rows]
+        return "".join(line + "\n" for line in lines).encode()
 
     def fails(self, index: int, phase: Phase) -> bool:
         return not phase.healed and (index in self.poison or index in self.killers)
@@ -143,22 +173,23 @@ class Workload:
         rows: dict[str, tuple[str, ...]] = {names[index]: (self.row(index, phase.version),) for index in kept}
         if self.items == "any":
             rows |= {names[index]: () for index in short}
-        lines = [self.columns] * bool(self.columns) + [row for index in kept for row in rows[names[index]]]
+        content = self.file_of([row for index in kept for row in rows[names[index]]])
         state = flow / ".batchflow" / "workflow" / "steps" / STEP
         output = None if self.output is None else flow / self.output
         return Expectation(
             items=tuple(names),
-            rows=rows,
+            rows=None if self.is_typed else rows,
             failed=frozenset(names[index] for index in failed),
             short=frozenset(names[index] for index in short if self.items != "any"),
-            header=self.columns,
+            header="" if self.is_typed else self.columns,
             order=self.order,
             output=output,
-            reference="".join(line + "\n" for line in lines).encode(),
+            reference=content,
+            row_count=len(kept) if self.is_typed else None,
             previous=self._previous(phase_index, base),
             failed_list=state / "failed.jsonl",
             receipt=state / "receipt.json",
-            folders=self._folders(flow, state),
+            folders=self._folders(flow, state, may_be_retried=bool(failed | short) and self.is_typed),
         )
 
     def _previous(self, phase_index: int, base: Path) -> bytes | None:
@@ -168,13 +199,13 @@ class Workload:
             return self.expectation(phase_index - 1, base).reference
         return self._previous(phase_index - 1, base)
 
-    def _folders(self, flow: Path, state: Path) -> dict[Path, str]:
+    def _folders(self, flow: Path, state: Path, *, may_be_retried: bool) -> dict[Path, str]:
         final = "" if self.output is None else self.output.split("/")[-1]
         folders = {
             flow: r"\.batchflow|out|workflow\.toml",
             flow / "out": "rows" if self.format is None or self.in_folder else final,
             flow / ".batchflow" / "workflow": r"lock|records\.db|steps",
-            state: r"journal\.db|failed\.jsonl|receipt\.json|logs",
+            state: r"journal\.db|failed\.jsonl|receipt\.json|logs" + (r"|rows\.arrow-stream" if may_be_retried else ""),
         }
         if self.in_folder:
             folders[flow / "out" / "rows"] = final
@@ -231,6 +262,16 @@ WORKLOADS = {
         ),
         Workload(
             "retry",
+            poison=frozenset({5, 30}),
+            short=frozenset({13}),
+            keys=_TOLERANT,
+            phases=(Phase(), Phase(healed=True, options={"retry": True}, executed_max=6)),
+        ),
+        # The last ones: what they import makes every fork of their process take longer.
+        Workload("parquet-spill", format="parquet", workers=3, **_SPILLS),
+        Workload(
+            "parquet-retry",
+            format="parquet",
             poison=frozenset({5, 30}),
             short=frozenset({13}),
             keys=_TOLERANT,
