@@ -34,6 +34,8 @@ COVERED = journal/* output/* pool/* failpoints.py private.py isolation.py mini_b
 	parallel/books.py parallel/committer.py parallel/outcomes.py parallel/pieces.py parallel/profiling.py parallel/recycling.py \
 	parallel/restarts.py parallel/runner.py parallel/supervision.py \
 	runner/contents.py runner/leftovers.py runner/parallel_steps.py runner/prospects.py runner/resume.py
+# Its tests start it.
+PROGRAMS = output/typed_child.py
 COVERAGE_TESTS = $(addprefix tests/unit/,journal output parallel pool runner test_*.py)
 COMMA = ,
 STRESS_TESTS = tests/system/core/test_ring_stress.py
@@ -100,7 +102,8 @@ ring-mutants:
 coverage:
 	mkdir -p build
 	$(PYTHON) -m coverage run -m pytest -q -p no:cacheprovider $(COVERAGE_TESTS)
-	$(PYTHON) -m coverage report --include='$(subst $() $(),$(COMMA),$(addprefix batchflow/,$(COVERED)))' --fail-under=100
+	$(PYTHON) -m coverage report --include='$(subst $() $(),$(COMMA),$(addprefix batchflow/,$(COVERED)))' \
+		--omit='$(addprefix batchflow/,$(PROGRAMS))' --fail-under=100
 
 coverage-core:
 	$(PYTHON) -m tests.crash.rings.coverage

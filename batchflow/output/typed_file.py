@@ -176,18 +176,6 @@ class _Source:
         self._position += len(content)
         return content
 
-    def tell(self) -> int:
-        return self._position
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        """Whoever opened the file closes it."""
-
 
 class _Sink:
     """A file that Arrow writes from the first byte to the last, ``end`` included, in blocks."""
@@ -217,12 +205,3 @@ class _Sink:
 
     def tell(self) -> int:
         return self.size
-
-    def writable(self) -> bool:
-        return True
-
-    def flush(self) -> None:
-        """It is all written in the end."""
-
-    def close(self) -> None:
-        """Whoever opened the file closes it."""

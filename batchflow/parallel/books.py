@@ -246,6 +246,7 @@ class Books:
         if made.row_count != state.totals.rows:
             raise InternalError(f"{target} has {made.row_count} rows, the journal {state.totals.rows}")
         self._made = made.size, made.checksum
+        self._room_deadline_s = None
         reach("output_made")
 
     def finish(self, receipt: Receipt) -> Receipt:

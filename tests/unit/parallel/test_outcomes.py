@@ -12,6 +12,7 @@ from batchflow._core import Channel, Note
 from batchflow.errors import InternalError
 from batchflow.model import Dispatch, FailureEntry, Shortfall, WorkerExit
 from batchflow.parallel.outcomes import InitTrouble
+from batchflow.tables.typed import schema_metadata
 
 
 def test_what_a_dead_worker_had_begun_is_to_blame_and_nothing_else() -> None:
@@ -139,18 +140,27 @@ def test_a_shortfall_is_booked_once() -> None:
     assert (table.plan.succeeded_item_count, table.plan.failed_item_count, table.plan.done) == (8, 2, True)
 
 
-def test_columns_that_differ_fail_the_attempt_and_name_both() -> None:
+TYPED = [schema_metadata([("n", kind)])[b"batchflow"] for kind in ("int64", "bool")]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        (b"a,b\n", b"a,c\n", ", expected 'a,b', got 'a,c'"),
+        (*TYPED, ": column 'n' is of type bool, expected int64"),
+    ],
+)
+def test_columns_that_differ_fail_the_attempt_and_name_both(right: bytes, wrong: bytes, told: str) -> None:
     table = Table()
     table.ask(3)
-    table.worker.answer(columns=b"a,b\n")
-    table.worker.answer(columns=b"a,c\n")
-    table.worker.answer(columns=b"a,b\n")
+    table.worker.answer(columns=right)
+    table.worker.answer(columns=wrong)
+    table.worker.answer(columns=right)
     table.read()
     table.commit()
     assert (table.failures[0].kind, table.entry["error_type"]) == ("contract", "ContractError")
     assert table.failed == [(3, 3)]
-    expected = "the columns differ from those of the first mini-batch with rows, expected 'a,b', got 'a,c'"
-    assert table.entry["message"] == expected
+    assert table.entry["message"] == f"the columns differ from those of the first mini-batch with rows{told}"
     assert (table.plan.succeeded_count, table.plan.lost_count) == (2, 1)
 
 
