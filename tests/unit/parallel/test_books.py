@@ -10,82 +10,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from unit.parallel.driven import Table, Worker
+from unit.parallel.desk import ALL, Desk, finished, work_off
+from unit.parallel.driven import Worker
 from unit.parallel.played_disk import PlayedDisk
 
-from batchflow._core import crc32c
-from batchflow.clock import FakeClock
-from batchflow.control import StopLevel, StopRequest
-from batchflow.data import list_files
-from batchflow.errors import InternalError, InterruptedRunError, JournalError, NoRoomError, ResourceError
-from batchflow.journal.state_folder import ROWS_NAME
+from batchflow.control import StopLevel
+from batchflow.errors import InternalError, JournalError, NoRoomError, ResourceError
 from batchflow.mini_batches import MiniBatches
 from batchflow.model import Receipt
-from batchflow.output.typed import TypedJob, Written
 from batchflow.parallel import books as room
-from batchflow.parallel.books import DISK_FULL_WAIT_S, SPILL_FULL_S, SPILL_S, Books
+from batchflow.parallel.books import DISK_FULL_WAIT_S, SPILL_FULL_S, SPILL_S
 from batchflow.parallel.inputs import FileItems, Split, StepInputs
-from batchflow.parallel.values import OverInput, ParallelJob
-from batchflow.workflow.values import ParallelSettings
-
-SIGNATURE: dict[str, Any] = {"settings": {}, "params": {}, "inputs": {}, "code": {}, "upstream": {}}
-
-
-def inputs_of(job: ParallelJob, size: int) -> StepInputs:
-    (over,) = job.inputs
-    return StepInputs([FileItems(over, list_files(over.patterns))], Split(size, "items"))
-
-
-class Desk:
-    """Books, and whose they are; ``again`` is the next run."""
-
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.folder = folder
-        values = ParallelSettings(folder / "score.py", folder, ("files",), 3, **{"append_row_to": "rows"} | settings)
-        summary_only = values.append_row_to is None
-        self.job = ParallelJob(
-            step="score",
-            run_id="r1",
-            settings=values,
-            arguments=(),
-            inputs=(OverInput("files", (f"{folder}/in/",)),),
-            folder=folder,
-            state_folder=folder / ".batchflow" / "flow",
-            output_path=None if summary_only else folder / "rows.partial",
-            output_name=None if summary_only else f"{folder}/rows",
-            output_folder=None,
-            workers=2,
-            signature=SIGNATURE,
-        )
-        (folder / "in").mkdir()
-        for item in range(10):
-            (folder / f"in/{item}").touch()
-        self.inputs = inputs_of(self.job, 3)
-        self.clock = FakeClock()
-        self.stop = StopRequest()
-        self.notices: list[str] = []
-        self.books = self._open()
-
-    def _open(self) -> Books:
-        return Books(self.job, self.clock, self.stop, self.notices.append)
-
-    def begin(self) -> Table:
-        self.books.begin(self.inputs)
-        return self.follow()
-
-    def follow(self, **keys: Any) -> Table:
-        table = Table(**keys)
-        self.books.follow(table.plan, table.gather, table.outcomes)
-        return table
-
-    def again(self, **changes: Any) -> Books:
-        self.books.close()
-        self.job = replace(self.job, resumes=True, **changes)
-        self.books = self._open()
-        return self.books
-
-    def content(self) -> bytes:
-        return (self.folder / "rows.partial").read_bytes()
 
 
 @pytest.fixture
@@ -93,23 +28,6 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     desk = Desk(tmp_path)
     yield desk
     desk.books.close()
-
-
-ALL = b"".join(b"%d\n" % item for item in range(10))
-
-
-def work_off(table: Table, rows: bytes | None = None) -> None:
-    table.ask(4)
-    for _ in range(4):
-        table.worker.answer(rows=rows)
-    table.read()
-
-
-def finished(desk: Desk, table: Table, **changes: Any) -> Receipt:
-    desk.books.write_failed(lambda: desk.inputs)
-    desk.books.committer.put_in_order()
-    receipt = desk.books.receipt(desk.inputs, workers=2, elapsed_s=1.5, details={"timings": {"list": 0.5}})
-    return desk.books.finish(replace(receipt, **changes))
 
 
 # Committing
@@ -383,114 +301,3 @@ def test_a_receipt_that_does_not_balance_is_none(desk: Desk) -> None:
         finished(desk, table, failed=1)
     assert desk.books.state.phase == "running"
     assert not (desk.job.state_folder / "receipt.json").exists()
-
-
-# Typed outputs, which are made of the rows
-
-
-class Maker:
-    """In the place of the process that makes the file."""
-
-    def __init__(self, desk: Desk, monkeypatch: pytest.MonkeyPatch, *, troubles: int = 0, row_count: int = 10) -> None:
-        self.jobs: list[TypedJob] = []
-        self.desk, self.troubles, self.row_count = desk, troubles, row_count
-        monkeypatch.setattr(room, "make_typed", self.make)
-        monkeypatch.setattr(room.time, "sleep", desk.clock.advance)
-
-    def make(self, job: TypedJob, is_stopping: Any) -> Written | None:
-        self.jobs.append(job)
-        job.target.write_bytes(b"made")
-        if self.troubles:
-            self.troubles -= 1
-            raise NoRoomError("no room")
-        return None if is_stopping() else Written(4, crc32c(b"made"), self.row_count)
-
-
-@pytest.fixture
-def typed_desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path, output_format="parquet")
-    yield desk
-    desk.books.close()
-
-
-def all_done(desk: Desk) -> Table:
-    table = desk.begin()
-    work_off(table)
-    desk.books.commit(0, at_once=True)
-    return table
-
-
-def test_a_typed_output_is_made_of_rows_that_lie_beside_the_journal(
-    typed_desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk, maker = typed_desk, Maker(typed_desk, monkeypatch)
-    table = all_done(desk)
-    stream = desk.job.state_folder / ROWS_NAME
-    assert stream.read_bytes() == ALL
-    assert stream.stat().st_mode & 0o777 == 0o600
-    assert not (desk.folder / "rows.partial").exists()
-    desk.books.make_output()
-    assert maker.jobs == [TypedJob(stream, len(ALL), crc32c(ALL), desk.folder / "rows.partial", "parquet")]
-    receipt = finished(desk, table)
-    assert (receipt.output_size, receipt.output_checksum) == (4, f"crc32c:{crc32c(b'made'):08x}")
-    assert not stream.exists()
-    state = desk.books.state
-    assert (state.phase, state.output_size, state.output_checksum) == ("finished", 4, crc32c(b"made"))
-    # Nothing of the rows is needed any more, neither by a run that is to publish, nor by one that finds all published.
-    stream.touch()
-    books = desk.again(run_id="r2")
-    assert books.resume()
-    assert not stream.exists()
-    assert books.resume()  # and once more: it is known that there was a file
-    stream.touch()
-    assert desk.again(run_id="r3", is_published=True).resume()
-    assert not stream.exists()
-
-
-def test_the_rows_are_kept_for_what_may_be_tried_again(typed_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk, _ = typed_desk, Maker(typed_desk, monkeypatch, row_count=7)
-    table = desk.begin()
-    table.ask(4)
-    for number in range(4):
-        table.worker.fail() if number == 1 else table.worker.answer()
-    table.read()
-    desk.books.commit(0, at_once=True)
-    desk.books.make_output()
-    assert finished(desk, table).failed == 3
-    books = desk.again(run_id="r2", reopens=True)
-    assert not books.resume()
-    assert (books.journal.gaps(), (desk.job.state_folder / ROWS_NAME).read_bytes()) == ([(3, 6)], ALL[:6] + ALL[12:])
-
-
-def test_a_disk_that_is_full_of_a_typed_output_is_waited_for(typed_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk, maker = typed_desk, Maker(typed_desk, monkeypatch, troubles=3)
-    all_done(desk)
-    desk.books.make_output()
-    assert len(maker.jobs) == 4
-    assert desk.notices == [f"no room; waiting {DISK_FULL_WAIT_S:.0f} s for room"]
-    maker.troubles = 1000
-    with pytest.raises(NoRoomError, match="no room"):
-        desk.books.make_output()
-    assert not (desk.folder / "rows.partial").exists()  # half a file takes no room away
-
-
-def test_a_stop_while_a_typed_output_is_made(typed_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk, _ = typed_desk, Maker(typed_desk, monkeypatch)
-    all_done(desk)
-    desk.stop.request(StopLevel.DRAIN)
-    with pytest.raises(InterruptedRunError, match=r"stopped while rows\.partial was written; all items are done"):
-        desk.books.make_output()
-
-
-def test_a_typed_output_with_other_rows_is_a_bug_of_ours(typed_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk, _ = typed_desk, Maker(typed_desk, monkeypatch, row_count=9)
-    all_done(desk)
-    with pytest.raises(InternalError, match=r"rows\.partial has 9 rows, the journal 10"):
-        desk.books.make_output()
-
-
-def test_other_outputs_are_made_already(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    maker = Maker(desk, monkeypatch)
-    all_done(desk)
-    desk.books.make_output()
-    assert not maker.jobs
