@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from batchflow._core import Listing
 from batchflow.control import StopRequest
 from batchflow.data import list_files
+from batchflow.errors import DatasetError
 from batchflow.journal.state import State
 from batchflow.parallel.inputs import FileItems, InputItems, Split, StepInputs
 from batchflow.parallel.values import OverInput, ParallelJob
@@ -71,6 +73,8 @@ def _open(
 ) -> InputItems:
     if over.table is None:
         return FileItems(over, listing, split.keys)
+    if job.settings.frame == "polars" and find_spec("polars") is None:
+        raise DatasetError('as = "polars" needs polars', hint="pip install polars")
     from batchflow.parallel.tables import TableOpener  # where there are only files, nobody waits for its import
 
     folder = job.state_folder

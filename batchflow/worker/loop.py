@@ -20,7 +20,7 @@ from batchflow.worker import capture, variables
 from batchflow.worker.calls import serve_calls
 from batchflow.worker.failures import describe_failure
 from batchflow.worker.home import Home
-from batchflow.worker.inputs import WorkerInputs
+from batchflow.worker.inputs import Read, WorkerInputs
 from batchflow.worker.spec import STACK_SIGNAL, WorkerSpec
 from batchflow.worker.user_code import UserCode, load_user_code
 
@@ -51,16 +51,17 @@ def work(
             code.init_shared()
         if spec.kind == "script":
             capture.configure_logging(spec.logging_level)
+        read = inputs.reader(spec.frame) if spec.kind == "script" else None
         code.init()
     except BaseException as error:
         port.publish_init_failed(_describe(error))
         _leave(1)
     port.set_state("idle")
     port.publish_ready()
-    if spec.kind == "script":
+    if read is not None:
         home = Home()
         port.keep_home(home.folder)
-        _serve_mini_batches(spec, code, inputs, port, worker, home)
+        _serve_mini_batches(spec, code, inputs, read, port, worker, home)
     else:
         serve_calls(code, port, spec.max_result_size)
     port.set_state("shutdown")
@@ -119,7 +120,7 @@ def _leave(status: int) -> NoReturn:
 
 
 def _serve_mini_batches(
-    spec: WorkerSpec, code: UserCode, inputs: WorkerInputs, port: _core.Port, worker: int, home: Home
+    spec: WorkerSpec, code: UserCode, inputs: WorkerInputs, read: Read, port: _core.Port, worker: int, home: Home
 ) -> None:
     from batchflow.worker.results import make_encoder
 
@@ -135,7 +136,7 @@ def _serve_mini_batches(
     # Private names: nothing that the user's code does to modules or builtins reaches the loop.
     take, publish_result, publish_failure = port.take, port.publish_result, port.publish_failure
     pack, publish_packed = _packer(spec, port), port.publish_packed
-    read, run, describe = inputs.reader(spec.frame), script.run, _describe
+    run, describe = script.run, _describe
     if spec.profile:  # the laps are as long as the calls that begin them, and what follows until the next
         take, read = _in(port, "wait", take), _in(port, "decode", read)
         run, encode = _in(port, "run", run), _in(port, "encode", encode)

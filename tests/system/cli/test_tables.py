@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,28 @@ def test_a_table_without_rows_is_refused(text: str, tmp_path: Path) -> None:
     done = call(project)
     assert done.returncode == 3, done.stderr
     assert "no rows" in done.stderr or "empty" in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(find_spec("polars") is not None, reason="polars is there")
+def test_a_library_that_is_not_there_is_named(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", settings='as = "polars"')
+    done = call(project)
+    assert done.returncode == 3, done.stderr
+    assert 'as = "polars" needs polars\nhint: pip install polars' in done.stderr
+
+
+def test_frames_of_arrow(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", settings='as = "arrow"')
+    (project / "score.py").write_text(
+        "import pyarrow as pa\nimport pyarrow.compute as pc\n"
+        "def run(mini_batch):\n"
+        "    assert type(mini_batch) is pa.Table\n"
+        "    words = pc.add(pc.count_substring(mini_batch['name'], ' '), 1)\n"
+        "    columns = [mini_batch['id'], pc.multiply(mini_batch['x'], 2), words]\n"
+        "    return pa.table(columns, names=['id', 'y', 'words'])\n"
+    )
+    succeeds(project)
+    assert output(project) == expected()
 
 
 def test_a_mistyped_pattern_says_what_is_there(tmp_path: Path) -> None:
