@@ -20,7 +20,7 @@ from benchmarks.session import Session
 
 CASES = (
     *("dispatch", "directory", "memory", "mnist", "startup", "gather", "latency", "commit", "listing", "splitting"),
-    "growth",
+    *("frames", "growth"),
 )
 PEERS = (*LIGHT, *HEAVY, "batchflow")
 RUNS_MIN = 5

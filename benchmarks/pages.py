@@ -39,12 +39,14 @@ ROWS: tuple[tuple[str, dict[str, Any], str, str, str], ...] = (
     ("mnist", targets.HUNDRED | TOGETHER, "dispatch", "the same in mini-batches of 100", "µs an image"),
     ("mnist", {"form": "tuned"}, "dispatch", "the same without TensorFlow, tuned", "µs an image"),
 )
+PLAIN = "integers and strings without quotes"
 SINGLES: tuple[tuple[str, str, str, str, str, str], ...] = (
     ("listing", "names", "batchflow", "list", "C loop, sorted", "listing a file by name"),
     ("listing", "manifest", "batchflow", "list", "C loop, sorted", "the same with size and mtime"),
     ("splitting", "one core", "batchflow", "split", "wc -l", "splitting a CSV with quoted line breaks, one core"),
     ("splitting", "two cores", "batchflow", "split", "polars count", "the same on two cores"),
     ("gather", "results of 1 MB into one file", "batchflow, process", "gather", "write() only", "gathering 1 MB"),
+    ("frames", PLAIN, "batchflow, process", "gather", "write_csv in the workers", "gathering a frame of 1 MB as csv"),
     ("latency", "one mini-batch at a time", "batchflow", "latency", "Pool.apply", "round trip of one `Pool.submit`"),
     ("startup", "--help", "batchflow", "exit", "argparse stub", "`batchflow --help`"),
     ("startup", "a trivial step", "batchflow", "exit", "snakemake, one shell job", "a trivial parallel step"),

@@ -114,6 +114,13 @@ TARGETS = (
     Target("gather", "gather", 1 / 0.55, "write() and fdatasync", "batchflow, full"),
     Target("gather", "gather", 1 / 0.55, "write() and fdatasync", "batchflow, full, as they come"),
     Target("gather", "gather", 1 / 3.5, "Pool, pickled", "batchflow, process"),
+    *(
+        Target("frames", "gather", bound, f"{way} in the workers", "batchflow, process", where={"title": title})
+        for way, title, bound in (
+            ("write_csv", "integers and strings without quotes", 1 / 0.95),
+            ("to_csv", "floats, truth and quotes, too", 1 / 3),
+        )
+    ),
     Target("listing", "list", 1 / 0.8, "C loop, sorted on all cores", where={"title": "manifest"}),
     Target("splitting", "split", 1 / 0.9, "wc -l", where={"title": "one core"}),
     Target("splitting", "split", 1 / 2, "wc -l", where={"title": "two cores"}),

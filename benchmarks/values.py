@@ -51,7 +51,7 @@ class Scenario:
     script: str = ""
     """The entry script that every side runs: ``init()`` and ``run(mini_batch)``."""
     arguments: tuple[str, ...] = ()
-    output_format: Literal["text", "jsonl"] = "text"
+    output_format: Literal["text", "csv", "jsonl"] = "text"
     """Of the file that every side writes: rows that are strings, or objects."""
     peers: tuple[str, ...] = ()
     chunks: tuple[int, ...] = ()
@@ -105,7 +105,7 @@ class Task:
     mini_batch_size: int
     script: str
     arguments: tuple[str, ...]
-    output_format: Literal["text", "jsonl"]
+    output_format: Literal["text", "csv", "jsonl"]
     workers: int
     output: str
     """The file that takes the rows."""

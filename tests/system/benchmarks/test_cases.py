@@ -24,7 +24,7 @@ def measured(tmp_path, *arguments):
     return json.loads((tmp_path / "out" / "quick.json").read_text())
 
 
-LIGHT = ("latency", "gather", "splitting")
+LIGHT = ("latency", "gather", "frames", "splitting")
 HEAVY = ("dispatch", "directory", "memory", "startup", "commit", "listing", "growth")
 
 

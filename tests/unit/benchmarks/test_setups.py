@@ -11,7 +11,7 @@ from benchmarks.cases import gather
 from benchmarks.entry import megabyte
 from benchmarks.options import Options
 
-CASES = ("startup", "gather", "latency", "commit", "listing", "splitting", "growth")
+CASES = ("startup", "gather", "frames", "latency", "commit", "listing", "splitting", "growth")
 
 
 @pytest.fixture
