@@ -17,7 +17,7 @@
 #     make coverage         which branches of journal, commit, resume and supervision are reached: all, or it fails
 #     make coverage-core    which lines of the rings are reached: all, or it fails
 #     make sanitize         the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
-#     make fuzz-csv         a million random CSV files against Python's csv (FUZZ="--cases 10000 --seed 1")
+#     make fuzz-csv         random CSV files, split and read, against Python's csv (FUZZ="--cases 10000 --seed 1")
 #     make bench            all benchmarks (BENCH="--quick dispatch" for less)
 #     make docs             execute the code blocks of the documentation
 #     make clean            remove everything that was built here
@@ -116,6 +116,7 @@ sanitize:
 
 fuzz-csv:
 	$(PYTHON) -m tests.fuzz $(FUZZ)
+	$(PYTHON) -m tests.fuzz.reading
 
 bench:
 	$(PYTHON) -m benchmarks $(BENCH)

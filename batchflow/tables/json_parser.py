@@ -4,6 +4,9 @@ pyarrow reads objects one after the other wherever lines end, stops at a NUL byt
 once and does not look whether text is UTF-8.  So it gets as many lines as it takes, each of which begins with a brace
 and ends with one: then no line break is inside an object (there, a comma would have to stand), and as many objects as
 lines are one to a line.
+
+Keys that the sample does not have are refused, unless the keys to read are declared: then others are left out, those
+inside of objects too.
 """
 
 from __future__ import annotations

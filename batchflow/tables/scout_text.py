@@ -30,6 +30,8 @@ from batchflow.tables.types import type_of
 _SAMPLE_SIZE = 1 << 20
 _SAMPLE_SIZE_MAX = 64 << 20
 _COPY_SIZE = 4 << 20
+_NOT_IN_JSON = ("date", "time32", "time64", "duration")
+"""What Arrow would read from numbers only."""
 
 
 def look_at_texts(
@@ -109,6 +111,12 @@ class _JsonLook:
         fields = self._seen.fields or {}
         names = tuple(dict.fromkeys((*fields, *self._options.schema)))
         given = given_types(self._options, names)
+        for column in given.values():
+            if column.type.startswith(_NOT_IN_JSON):
+                raise DatasetError(
+                    f"`schema`: column {column.name!r}: {column.type} is not read from JSON",
+                    hint='"timestamp[us]" is read from strings with a date or a date and a time, "string" from all',
+                )
         columns = []
         for name in wanted_columns(self._options, names) if fields else ():
             column = given.get(name)

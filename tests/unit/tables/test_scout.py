@@ -167,6 +167,13 @@ def test_values_of_which_there_is_no_type_are_named(tmp_path, lines, error):
     assert types(scouted(TableOptions("jsonl", columns=("y",)), rest)) == {"y": "int64"}
 
 
+def test_types_that_are_not_read_from_json(tmp_path):
+    path = written(tmp_path, '{"x": "2024-01-31"}\n', "t.jsonl")
+    found = scouted(TableOptions("jsonl", schema={"x": "date32[day]"}), path)
+    assert found["error"] == "`schema`: column 'x': date32[day] is not read from JSON"
+    assert types(scouted(TableOptions("jsonl", schema={"x": "timestamp[us]"}), path)) == {"x": "timestamp[us]"}
+
+
 def test_lines_that_are_no_objects_say_nothing(tmp_path):
     path = written(tmp_path, b'{"a": 1}\n[1]\nx\n{"a": \xff}\n{"a": 2}\n', "t.jsonl")
     assert types(scouted(JSONL, path)) == {"a": "int64"}

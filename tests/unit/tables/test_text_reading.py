@@ -227,6 +227,17 @@ def test_a_line_that_does_not_fit_is_named(tmp_path, line, message):
     assert caught.value.message == f"{path}:1 (byte 0): {message}"
 
 
+def test_keys_that_are_not_declared_are_left_out(tmp_path):
+    path = written(
+        tmp_path, b'{"a": 1, "o": {"x": 1}}\n{"b": "x", "a": 2, "o": {"x": 2, "y": 3}, "c": [1]}\n', "t.jsonl"
+    )
+    options = TableOptions("jsonl", columns=("o", "a"), sample_rows=1)
+    assert whole(options, path, rows=1).to_dict("list") == {"o": [{"x": 1}, {"x": 2}], "a": [1, 2]}
+    schema, pieces = pieces_of(TableOptions("jsonl", sample_rows=1), path, rows=1)
+    with pytest.raises(TableError, match=r"t\.jsonl:2 .*keys that no row of the sample has: 'b', 'c'$"):
+        PieceReader(JSONL, schema, "pandas").read(*pieces[1], 0, 1)
+
+
 def test_objects_that_do_not_lie_one_to_a_line_are_refused(tmp_path):
     # As many objects as lines, and an object over two of them: pyarrow alone takes it.
     path = written(tmp_path, b'{"a":\n1}{"a": 2}\n', "t.jsonl")
