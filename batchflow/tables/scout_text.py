@@ -111,10 +111,10 @@ class _JsonLook:
         fields = self._seen.fields or {}
         names = tuple(dict.fromkeys((*fields, *self._options.schema)))
         given = given_types(self._options, names)
-        for column in given.values():
-            if column.type.startswith(_NOT_IN_JSON):
+        for name, one in given.items():
+            if one.type.startswith(_NOT_IN_JSON):
                 raise DatasetError(
-                    f"`schema`: column {column.name!r}: {column.type} is not read from JSON",
+                    f"`schema`: column {name!r}: {one.type} is not read from JSON",
                     hint='"timestamp[us]" is read from strings with a date or a date and a time, "string" from all',
                 )
         columns = []
