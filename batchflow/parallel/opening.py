@@ -13,7 +13,6 @@ from batchflow.errors import DatasetError
 from batchflow.journal.state import State
 from batchflow.parallel.inputs import FileItems, InputItems, Split, StepInputs
 from batchflow.parallel.values import OverInput, ParallelJob
-from batchflow.tables.shuffle import discard
 
 
 def split_of(job: ParallelJob, state: State | None) -> Split:
@@ -58,6 +57,8 @@ def _discard_others(job: ParallelJob, split: Split) -> None:
     wanted = {f"rows-{one.name}.keys" for one in job.inputs} if split.keys else set()
     for folder in job.state_folder.glob("rows-*.keys"):
         if folder.name not in wanted:
+            from batchflow.tables.shuffle import discard  # few steps have any
+
             with contextlib.suppress(OSError):
                 discard(folder)
 
