@@ -9,8 +9,8 @@
     gather.pxi   gather.h  append.h                completions of all workers → bytes in input order
     rows.pxi     rows.h                            a list of strings → the lines of a text file
     records.pxi  records.h  records_scan.h         CSV and JSON Lines → where their records begin
-                 records_vector.h  records_spans.h
-                 records_split.h
+                 records_vector.h  records_exact.h
+                 records_spans.h  records_split.h
     format.pxi   format.h  decimal.h               columns of a frame → the rows of a csv file
     numbers.pxi  numbers.h                         numbers in CSV that are not in their shortest form
 """

@@ -121,57 +121,6 @@ static inline void bf_find_problem(bf_findings *findings, bf_problem problem, in
     }
 }
 
-/* Go over the bytes from `offset` of the file on; sets a bit of `starts` for each first byte of a record.  The number
- * of these; ends early at a problem. */
-static int64_t bf_read_exactly(const bf_dialect *dialect, bf_reader *reader, const uint8_t *bytes, size_t size,
-                               int64_t offset, uint64_t *starts, bf_findings *findings) {
-    const uint8_t(*steps)[BF_BYTE_CLASSES] = dialect->is_json ? bf_json_steps : bf_csv_steps;
-    bf_state state = reader->state;
-    int64_t field_begin = reader->field_begin, count = 0;
-    memset(starts, 0, (size + 63) / 64 * sizeof *starts);
-    for (size_t i = 0; i < size; i++) {
-        uint8_t step = steps[state][dialect->class_of[bytes[i]]];
-        state = step & BF_STATE_BITS;
-        if (step < BF_BEGINS_RECORD)
-            continue;
-        int64_t here = offset + (int64_t)i;
-        if (step & BF_REFUSES) {
-            bf_find_problem(findings, bytes[i] ? BF_ESCAPE_AFTER_QUOTE : BF_NUL_BYTE, here);
-            break;
-        }
-        if (step & BF_BEGINS_RECORD) {
-            starts[i / 64] |= (uint64_t)1 << i % 64;
-            count++;
-            field_begin = here;
-        }
-        if (step & BF_ENDS_FIELD) {
-            if (here - field_begin > dialect->field_size_max) {
-                bf_find_problem(findings, BF_LONG_FIELD, field_begin);
-                break;
-            }
-            field_begin = here + 1;
-        }
-        if (step & BF_BARE_QUOTE) {
-            if (findings->note_count < BF_NOTES_MAX)
-                findings->notes[findings->note_count] = here;
-            findings->note_count++;
-        }
-    }
-    reader->state = state;
-    reader->field_begin = field_begin;
-    return count;
-}
-
-/* The file ends here. */
-static void bf_read_end(const bf_dialect *dialect, const bf_reader *reader, int64_t end, bf_findings *findings) {
-    if (reader->state == BF_QUOTED || reader->state == BF_QUOTED_ESCAPED)
-        bf_find_problem(findings, BF_UNCLOSED_QUOTE, reader->field_begin);
-    else if (reader->state == BF_ESCAPED)
-        bf_find_problem(findings, BF_ESCAPE_AT_END, end - 1);
-    else if (reader->state != BF_AT_RECORD && end - reader->field_begin > dialect->field_size_max)
-        bf_find_problem(findings, BF_LONG_FIELD, reader->field_begin);
-}
-
 /* The state behind the byte `previous`, if every quote so far opened a field, closed one or was doubled: then the number
  * of quotes says whether it is in quotes, and what is open there is told by one byte. */
 static inline bf_state bf_state_by_parity(const bf_dialect *dialect, bool is_inside, uint8_t previous) {
@@ -187,37 +136,6 @@ static inline bf_state bf_state_by_parity(const bf_dialect *dialect, bool is_ins
     default:
         return BF_PLAIN;
     }
-}
-
-/* Records `skip` to `skip + count` of bytes that begin with one. */
-typedef struct {
-    int64_t begin, end; /* where the first of them begins, and the first behind them; the size where there is none */
-    int64_t seen;       /* records that begin up to there, the one behind them included */
-} bf_range;
-
-static bf_range bf_find_records(const bf_dialect *dialect, const uint8_t *bytes, int64_t size, int64_t skip,
-                                int64_t count, bf_findings *findings) {
-    bf_range range = {.begin = size, .end = size};
-    bf_reader reader = {BF_AT_RECORD, 0};
-    uint64_t starts[BF_GRAIN_MAX / 64];
-    for (int64_t from = 0; from < size && !findings->problem; from += BF_GRAIN_MAX) {
-        int64_t step = size - from < BF_GRAIN_MAX ? size - from : BF_GRAIN_MAX;
-        bf_read_exactly(dialect, &reader, bytes + from, (size_t)step, from, starts, findings);
-        for (int64_t word = 0; word < (step + 63) / 64; word++) {
-            for (uint64_t bits = starts[word]; bits; bits &= bits - 1) {
-                int64_t offset = from + 64 * word + __builtin_ctzll(bits), record = range.seen++;
-                if (record == skip)
-                    range.begin = offset;
-                if (record == skip + count) {
-                    range.end = offset;
-                    findings->problem = BF_NO_PROBLEM; /* it is behind the end */
-                    return range;
-                }
-            }
-        }
-    }
-    bf_read_end(dialect, &reader, size, findings);
-    return range;
 }
 
 #endif

@@ -135,11 +135,13 @@ BF_INLINE uint64_t bf_equal_bytes(uint64_t word, uint8_t value) {
     return (zero >> 7) * 0x0102040810204080ULL >> 56;
 }
 
-typedef const bf_dialect *bf_portable_marks;
+typedef struct {
+    uint8_t quote, delimiter, other_break;
+} bf_portable_marks;
 typedef uint64_t bf_portable_nul;
 
 BF_INLINE bf_portable_marks bf_portable_marks_of(const bf_dialect *dialect) {
-    return dialect;
+    return (bf_portable_marks){dialect->quote, dialect->delimiter, dialect->is_json ? '\n' : '\r'};
 }
 
 BF_INLINE bf_portable_nul bf_portable_no_nul(void) {
@@ -156,16 +158,14 @@ BF_INLINE uint64_t bf_portable_parity(uint64_t bits) {
 
 BF_INLINE void bf_portable_find(const uint8_t *bytes, const bf_portable_marks *marks, bf_masks *masks,
                                 bf_portable_nul *nul) {
-    const bf_dialect *dialect = *marks;
-    uint8_t other_break = dialect->is_json ? '\n' : '\r';
     *masks = (bf_masks){0};
     for (int k = 0; k < 8; k++) {
         uint64_t word = 0;
         for (int place = 0; place < 8; place++)
             word |= (uint64_t)bytes[8 * k + place] << 8 * place;
-        masks->quote |= bf_equal_bytes(word, dialect->quote) << 8 * k;
-        masks->line_break |= (bf_equal_bytes(word, '\n') | bf_equal_bytes(word, other_break)) << 8 * k;
-        masks->delimiter |= bf_equal_bytes(word, dialect->delimiter) << 8 * k;
+        masks->quote |= bf_equal_bytes(word, marks->quote) << 8 * k;
+        masks->line_break |= (bf_equal_bytes(word, '\n') | bf_equal_bytes(word, marks->other_break)) << 8 * k;
+        masks->delimiter |= bf_equal_bytes(word, marks->delimiter) << 8 * k;
         *nul |= bf_equal_bytes(word, 0);
     }
 }

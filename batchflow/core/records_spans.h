@@ -12,7 +12,7 @@
 #ifndef BF_RECORDS_SPANS_H
 #define BF_RECORDS_SPANS_H
 
-#include "records_scan.h"
+#include "records_exact.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -234,8 +234,18 @@ static void bf_split_end(bf_split *split) {
 
 /* How many lines end in bytes[from … to), as an editor has it: with LF, CR or both; the end is at the first of the two. */
 static int64_t bf_line_ends(const uint8_t *bytes, int64_t from, int64_t to) {
-    int64_t count = 0;
-    for (int64_t i = from; i < to; i++)
+    const bf_dialect breaks = {.quote = '\r', .delimiter = '\n'};
+    const bf_word_marks marks = bf_word_marks_of(&breaks);
+    uint64_t after_return = bytes[from - 1] == '\r';
+    int64_t count = 0, i = from;
+    for (; i + 64 <= to; i += 64) {
+        bf_masks masks;
+        bf_find_in_word(bytes + i, &marks, &masks);
+        count += __builtin_popcountll(masks.quote);
+        count += __builtin_popcountll(masks.delimiter & ~(masks.quote << 1 | after_return));
+        after_return = masks.quote >> 63;
+    }
+    for (; i < to; i++)
         count += bytes[i] == '\r' || (bytes[i] == '\n' && bytes[i - 1] != '\r');
     return count;
 }

@@ -115,6 +115,13 @@ def test_what_cannot_be_split_is_found_where_it_is(file, data, question, problem
     assert split(file, data, grain=64, **question).problem == problem
 
 
+@pytest.mark.parametrize("shift", range(4))
+def test_lines_are_counted_as_an_editor_counts_them(file, shift):
+    # With one of the shifts every word of 64 bytes, and every block that is read, ends between CR and LF.
+    data = b"x" * shift + b"ab\r\n" * 70_000 + b"c\rd\ne\n\rf\0"
+    assert split(file, data).problem == ("NUL byte", len(data) - 1, 70_005)
+
+
 @pytest.mark.fault("J7", "J12")
 def test_a_field_may_be_as_long_as_is_said_and_no_longer(file):
     for length, is_long in ((100_000, False), (100_001, True)):
