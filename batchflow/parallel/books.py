@@ -18,10 +18,13 @@ from batchflow.errors import InternalError, InterruptedRunError, JournalError, N
 from batchflow.failpoints import reach
 from batchflow.journal.commits import Journal
 from batchflow.journal.state import State, Totals
+from batchflow.journal.state_folder import ROWS_NAME
 from batchflow.mini_batches import CutGrid, MiniBatches, UniformGrid
 from batchflow.model import Receipt
 from batchflow.output.checksums import checksum_text
 from batchflow.output.failed import write_failures
+from batchflow.output.files import explained
+from batchflow.output.ordering import ordered_path
 from batchflow.output.receipt import write_receipt
 from batchflow.output.segment import RESTART_HINT, Segment
 from batchflow.output.typed import TypedJob, make_typed
@@ -149,6 +152,15 @@ class Books:
             ),
             inputs.grid,
         )
+        if not job.is_typed:
+            self._drop_old_stream()
+
+    def _drop_old_stream(self) -> None:
+        """What the step has committed when its output was a typed one."""
+        path = self._job.state_folder / ROWS_NAME
+        for one in (path, ordered_path(path)):
+            with explained(one), contextlib.suppress(FileNotFoundError):
+                one.unlink()
 
     def follow(self, plan: Plan, gather: Gather, outcomes: Outcomes) -> None:
         """Work begins: what these say from now on is added to what was there."""

@@ -127,3 +127,13 @@ def test_other_outputs_are_made_already(tmp_path: Path, monkeypatch: pytest.Monk
     desk.books.make_output()
     assert not maker.jobs
     desk.books.close()
+
+
+def test_rows_of_a_typed_output_go_when_the_step_begins_anew_with_another(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    stream = desk.job.state_folder / ROWS_NAME
+    for path in (stream, stream.with_name(stream.name + ".ordered")):
+        path.write_text("old")
+    all_done(desk)
+    assert [path.name for path in desk.job.state_folder.iterdir() if path.name.startswith(stream.name)] == []
+    desk.books.close()
