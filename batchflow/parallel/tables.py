@@ -300,7 +300,7 @@ def _split_files(
                 return
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(thread_count)]
-    for thread in threads:
+    for thread in threads if stop.level == StopLevel.NONE else ():
         thread.start()
     for thread in threads:
         while thread.is_alive() and stop.level == StopLevel.NONE:
