@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchflow import _core
+from benchmarks import process
 
 CSV = {"delimiter": ord(","), "quote": ord('"'), "escape": -1, "field_size_max": 1 << 20}
 LINES = CSV | {"lines": True}
@@ -132,6 +133,21 @@ def test_a_field_may_be_as_long_as_is_said_and_no_longer(file):
     columns = b",".join([b'"x"'] * 100_000) + b"\n"
     found = split(file, columns * 3, rows=1, field_size_max=100_000)
     assert (found.problem, list(found.begins)) == (None, [0, 400_000, 800_000])
+
+
+@pytest.mark.fault("J12")
+@pytest.mark.parametrize("escape", [-1, ord("\\")])
+def test_a_line_of_any_length_takes_no_memory(file, escape):
+    fd = file.put(b"")
+    for _ in range(64):
+        os.write(fd, b"x," * (1 << 19))
+    size = os.lseek(fd, 0, os.SEEK_END)
+    os.lseek(fd, 0, os.SEEK_SET)
+    before = process.reset_peak()
+    found = _core.split_records(fd, 0, size, size=1 << 20, **CSV | {"escape": escape})
+    assert (found.problem, found.record_count, list(found.begins)) == (None, 1, [0])
+    assert process.peak() - before < 8 << 20
+    os.ftruncate(fd, 0)
 
 
 def test_a_long_field_is_found_before_what_is_behind_it(file):
