@@ -98,16 +98,17 @@ serve = loop._serve_mini_batches
 
 class Port:
     def __init__(self, port):
-        self.take, self.publish_failure, self.publish = port.take, port.publish_failure, port.publish_result
+        self.take, self.publish_failure, self.publish_result = port.take, port.publish_failure, port.publish_result
+        self.pack_lines, self.publish = port.pack_lines, port.publish_packed
 
-    def publish_result(self, index, *result):
-        self.publish(index, *result)
+    def publish_packed(self, index, attempt):
+        self.publish(index, attempt)
         if index == 1:
             os._exit(9)
 
 
-def serve_and_die(spec, code, listing, port, *more):
-    serve(spec, code, listing, Port(port), *more)
+def serve_and_die(spec, code, inputs, read, port, *more):
+    serve(spec, code, inputs, read, Port(port), *more)
 
 
 loop._serve_mini_batches = serve_and_die
