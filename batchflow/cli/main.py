@@ -40,13 +40,9 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
 
 
 def _version() -> int:
-    import importlib.metadata
+    from batchflow import __version__
 
-    try:
-        version = importlib.metadata.version("batchflow")
-    except importlib.metadata.PackageNotFoundError:
-        version = "(not installed)"
-    write_data(f"batchflow {version}")
+    write_data(f"batchflow {__version__}")
     return 0
 
 

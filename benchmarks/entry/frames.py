@@ -1,6 +1,7 @@
 """A ``run()`` that returns one DataFrame, about a megabyte of csv, for each item: made by then, not yet written."""
 
 import sys
+from pathlib import Path
 
 import numpy
 import pandas
@@ -11,7 +12,12 @@ FRAMES: dict[str, pandas.DataFrame] = {}
 
 
 def init() -> None:
+    """``argv``: the kind, then as in ``megabyte``."""
     FRAMES["ready"] = make(sys.argv[1])
+    if len(sys.argv) == 4:
+        from megabyte import have_memory  # type: ignore[import-not-found]  # beside this file, as a worker sees it
+
+        have_memory(Path(sys.argv[2]), int(sys.argv[3]))
 
 
 def run(mini_batch: list[str]) -> pandas.DataFrame:

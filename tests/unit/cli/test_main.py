@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli
 from unit.cli.cli_fakes import FakeRooms, make_receipt
 
 from batchflow.cli.backend import Rooms
@@ -276,6 +277,12 @@ def test_reading_verbs_answer_on_standard_output_alone(
     assert err == ""
     assert out.startswith(starts)
     assert out.endswith("\n")
+
+
+def test_the_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) -> None:
+    project = tomli.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"batchflow {project['version']}\n"
 
 
 @pytest.mark.parametrize("verb", ["plan", "run -n", "check", "list", "dag", "status"])
